@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arguments, set-up and clean-up of the benchmark, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from types import FrameType
+
+from vrouter.dpcore.errors import KernelLacks, Refused, UsageError, VrouterError
+from vrouter.host import netns
+from vrouter.lab import build, state
+from vrouter.lab.topology import Lab, plan
+
+from . import generator
+from .cases import CASES, PPS, Case, Effort, Result, Side, measure
+from .kernel import peer
+from .paths import Wire, lab_route
+
+_PACKAGES = {"iperf3": "iperf3", "ip": "iproute2", "bridge": "iproute2"}
+_ROW = "{:10} {:14} {:>10} {:>10} {:>7} {:>13}  {}"
+_MARGIN = 2.0  # the generator must be this much faster than what it measures
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark; returns the exit code."""
+    args = _arguments().parse_args(argv)
+    if args.list:
+        for case in CASES:
+            print(f"{case.name:10} {case.about}: {', '.join(case.metrics)}")
+        return 0
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        results = _run(_chosen(args.case), _effort(args))
+        if args.json is not None:
+            text = json.dumps([one.to_json() for one in results], indent=1)
+            args.json.write_text(text + "\n", encoding="utf-8")
+        return 0
+    except VrouterError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("bench: interrupted; everything it made is removed", file=sys.stderr)
+        return 130
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bench/run.py", description="Speed of dp-core beside the kernel's own forwarding."
+    )
+    parser.add_argument("case", metavar="CASE", nargs="*", help="which cases (default: all)")
+    parser.add_argument("--list", action="store_true", help="say what cases there are")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the results for programs")
+    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="rounds (5)")
+    parser.add_argument(
+        "--seconds", metavar="S", type=float, default=2.0,
+        help="length of one measurement; iperf3 takes whole seconds (2)",
+    )  # fmt: skip
+    return parser
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _chosen(names: list[str]) -> list[Case]:
+    known = {case.name: case for case in CASES}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"there is no case {name!r}; there are: {', '.join(known)}")
+    return [case for case in CASES if not names or case.name in names]
+
+
+def _effort(args: argparse.Namespace) -> Effort:
+    if args.rounds < 1 or args.seconds <= 0:
+        raise UsageError("--rounds must be at least 1 and --seconds more than 0")
+    if args.json is not None and not args.json.absolute().parent.is_dir():
+        raise UsageError(f"--json {args.json}: there is no such folder")
+    usable = sorted(os.sched_getaffinity(0))
+    return Effort(args.rounds, args.seconds, (usable[0], usable[1 % len(usable)]))
+
+
+def _check_machine() -> None:
+    if os.geteuid() != 0:
+        raise Refused("this makes network namespaces: run it as root")
+    missing = [tool for tool in _PACKAGES if shutil.which(tool) is None]
+    if missing:
+        packages = " ".join(sorted({_PACKAGES[tool] for tool in missing}))
+        raise KernelLacks(f"missing: {', '.join(missing)}", f"apt install {packages}")
+
+
+def _run(cases: list[Case], effort: Effort) -> list[Result]:
+    _check_machine()
+    _sweep()
+    prefix = f"bench-{os.getpid()}"
+    with ExitStack() as stack:
+        alone = generator.ceiling(f"{prefix}-gen", effort.seconds, effort.cpus[0]).per_second
+        labs = {
+            encap: stack.enter_context(_lab(f"{prefix}-{encap}", encap))
+            for encap in dict.fromkeys(case.encap for case in cases)
+        }
+        other = _plan(f"{prefix}-kernel", "vxlan")
+        stack.enter_context(peer(other))
+        wires = {lab.id: _wire(lab) for lab in (*labs.values(), other)}
+        _print_head(effort, alone)
+        results: list[Result] = []
+        for case in cases:
+            sides = [
+                Side(lab_route(lab, case.source, case.target), wires[lab.id])
+                for lab in (labs[case.encap], other)
+            ]
+            for metric in case.metrics:
+                results.append(measure(case, metric, sides[0], sides[1], effort))
+                _print_row(results[-1])
+        _print_tail(results, alone)
+        return results
+
+
+def _plan(lab_id: str, encap: str) -> Lab:
+    return plan("two-hosts", lab_id, encap=encap, forwarding="l2", wire="tso")
+
+
+def _wire(lab: Lab) -> Wire:
+    return Wire(tuple(lab.netns(host.name) for host in lab.hosts))
+
+
+def _quiet(line: str) -> None:
+    """Where the lab's progress goes: the table is what matters here."""
+
+
+@contextmanager
+def _lab(lab_id: str, encap: str) -> Iterator[Lab]:
+    try:
+        yield build.up(_plan(lab_id, encap), _quiet)
+    finally:
+        build.down(lab_id, _quiet)
+
+
+def _sweep() -> None:
+    """Remove what a benchmark that was killed has left: its process is gone."""
+    for lab_id in state.ids():
+        if _is_stale(lab_id):
+            build.down(lab_id, _quiet)
+    for name in netns.names():
+        if _is_stale(name):
+            netns.delete(name)
+
+
+def _is_stale(name: str) -> bool:
+    match = re.match(r"bench-([0-9]+)-", name)
+    return match is not None and not Path(f"/proc/{match[1]}").exists()
+
+
+def _figure(value: float, unit: str) -> str:
+    return f"{value:.2f}" if unit == "Gbit/s" else f"{value / 1e3:.0f} k"
+
+
+def _print_head(effort: Effort, alone: float) -> None:
+    print(f"{effort.rounds} rounds of {effort.seconds:g} s, ours and the peer's in turn; medians.")
+    print(f"generator alone (into a sink): {_figure(alone, 'packets/s')} packets/s on one CPU")
+    print(_ROW.format("case", "metric", "ours", "peer", "ratio", "(min-max)", "peer is"))
+
+
+def _print_row(result: Result) -> None:
+    ratios = result.ratios
+    unit = result.unit
+    note = f"{result.peer}, {unit}"
+    if result.lost > 0.01:
+        note += f", up to {result.lost:.0%} of the packets lost"
+    print(
+        _ROW.format(
+            result.case,
+            result.metric,
+            _figure(median(result.ours), unit),
+            _figure(median(result.theirs), unit),
+            f"{median(ratios):.2f}",
+            f"({min(ratios):.2f}-{max(ratios):.2f})",
+            note,
+        ),
+        flush=True,
+    )
+
+
+def _print_tail(results: list[Result], alone: float) -> None:
+    rates = [rate for one in results if one.metric == PPS for rate in (*one.ours, *one.theirs)]
+    if not rates:
+        return
+    margin = alone / max(rates)
+    print(f"the generator alone is {margin:.1f} times as fast as the fastest pps above", end="")
+    print("" if margin >= _MARGIN else ": TOO SLOW, the pps ratios come out too near to 1")

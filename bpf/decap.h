@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * decap.h - packets to the host's own address that came in by the fabric:
+ * tunnels are opened, everything else is the host's.
+ */
+#ifndef VR_DECAP_H
+#define VR_DECAP_H
+
+#include "encap.h"
+#include "label.h"
+
+struct vr_l4 {
+	__u32 off;	/* of the L4 header */
+	__u32 area;	/* bytes of L4, after the outer IP header's own length */
+};
+
+/* What stands behind the tunnel header. */
+struct vr_inner {
+	__u32 off;	/* of the inner packet or frame */
+	__u32 l2;	/* it is a frame */
+};
+
+/* Reads a big endian word of the outer headers. 0, or -1 if it is not there. */
+static __always_inline int vr_load_word(struct __sk_buff *skb, __u32 off, __u32 *word)
+{
+	__be32 be;
+
+	if (bpf_skb_load_bytes(skb, off, &be, sizeof(be)))
+		return -1;
+	*word = bpf_ntohl(be);
+	return 0;
+}
+
+/* Does the payload that @nh names begin with an Ethernet header? */
+static __always_inline int vr_nh_wants_l2(const struct vr_nexthop *nh)
+{
+	return nh->family == VR_AF_BRIDGE || nh->type == NH_TYPE_COMPOSITE ||
+	       nh->type == NH_TYPE_L2_RECEIVE;
+}
+
+/* Takes pkt->nh as what the label or VNI named; its VRF becomes the packet's. */
+static __always_inline struct vr_nexthop *vr_enter_nh(struct vr_packet *pkt)
+{
+	struct vr_nexthop *nh = vr_nh_get(pkt->nh);
+
+	if (!nh)
+		return NULL;
+	pkt->vrf = nh->vrf;
+	if (nh->flags & NH_FLAG_UNKNOWN_UC_FLOOD)
+		pkt->flags |= VP_UUC_FLOOD;
+	return nh;
+}
+
+/* EtherType of a bare IP packet at @off, or 0 if it is none or too short. */
+static __always_inline __be16 vr_bare_ip(struct __sk_buff *skb, __u32 off)
+{
+	__u8 first;
+
+	if (bpf_skb_load_bytes(skb, off, &first, 1))
+		return 0;
+	if (first >> 4 == 4)
+		return vr_inet_header(skb, off) ? bpf_htons(ETH_P_IP) : 0;
+	if (first >> 4 == 6)
+		return off + sizeof(struct ipv6hdr) <= skb->len ? bpf_htons(ETH_P_IPV6) : 0;
+	return 0;
+}
+
+/* The kernel keeps at least an IP header behind Ethernet: pad what is shorter. */
+static __always_inline int vr_pad_inner(struct __sk_buff *skb, __u32 payload, __be16 proto)
+{
+	__u32 least = proto == bpf_htons(ETH_P_IPV6) ? sizeof(struct ipv6hdr)
+						     : sizeof(struct iphdr);
+	__u32 len = skb->len;
+
+	if (len >= payload + least)
+		return 0;
+	return bpf_skb_change_tail(skb, payload + least, 0) ? -1 : 0;
+}
+
+static __always_inline int vr_shrink(struct __sk_buff *skb, __u32 bytes, __be16 proto)
+{
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
+
+	if (proto == bpf_htons(ETH_P_IP))
+		flags |= BPF_F_ADJ_ROOM_DECAP_L3_IPV4;
+	else if (proto == bpf_htons(ETH_P_IPV6))
+		flags |= BPF_F_ADJ_ROOM_DECAP_L3_IPV6;
+	return bpf_skb_adjust_room(skb, -(__s32)bytes, BPF_ADJ_ROOM_MAC, flags) ? -1 : 0;
+}
+
+/* Takes the outer header off a frame inside. */
+static __always_inline int vr_open_frame(struct __sk_buff *skb, struct vr_packet *pkt, __u32 off)
+{
+	struct ethhdr eth;
+
+	if (bpf_skb_load_bytes(skb, off, &eth, sizeof(eth)))
+		return VR_DROP_INVALID_PACKET;
+	if (vr_pad_inner(skb, off + ETH_HLEN, eth.h_proto) || vr_shrink(skb, off, eth.h_proto))
+		return VR_DROP_PULL;
+	if (bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0))
+		return VR_DROP_PULL;
+	return vr_parse_l2(skb, pkt) ? VR_DROP_INVALID_PACKET : 0;
+}
+
+/* Takes the outer header off a bare IP packet; the outer Ethernet stays. */
+static __always_inline int vr_open_packet(struct __sk_buff *skb, struct vr_packet *pkt, __u32 off)
+{
+	__be16 proto = vr_bare_ip(skb, off);
+
+	if (!proto)
+		return VR_DROP_INVALID_PACKET;
+	if (vr_shrink(skb, off - ETH_HLEN, proto) ||
+	    bpf_skb_store_bytes(skb, 2 * ETH_ALEN, &proto, sizeof(proto), 0))
+		return VR_DROP_PULL;
+	pkt->flags |= VP_L3;
+	pkt->proto = proto;
+	pkt->l3 = ETH_HLEN;
+	return 0;
+}
+
+/* pkt->nh is set; opens the tunnel and goes on with it. */
+static __always_inline int vr_open(struct __sk_buff *skb, struct vr_packet *pkt,
+				   struct vr_inner *in, __be32 tun_sip)
+{
+	struct vr_nexthop *nh = vr_enter_nh(pkt);
+	int reason;
+
+	if (!nh)
+		return VR_DROP_INVALID_NH;
+	reason = in->l2 || vr_nh_wants_l2(nh) ? vr_open_frame(skb, pkt, in->off)
+					      : vr_open_packet(skb, pkt, in->off);
+	if (reason)
+		return reason;
+	pkt->flags |= VP_FROM_TUNNEL;
+	pkt->tun_sip = tun_sip;
+	vr_trace(skb, pkt, VR_EV_DECAP);
+	pkt->label = VR_LABEL_NONE;
+	return 0;
+}
+
+/* An MPLS label stack (RFC 3032); 0 or a drop reason. */
+static __always_inline int vr_mpls_input(struct __sk_buff *skb, struct vr_packet *pkt,
+					 const struct vr_l4 *l4, __u32 head, struct vr_inner *in)
+{
+	__u32 entry;
+
+	if (l4->area < head + 4 || vr_load_word(skb, l4->off + head, &entry))
+		return VR_DROP_INVALID_PACKET;
+	if ((entry & 0xff) <= 1)
+		return VR_DROP_TTL_EXCEEDED;
+	if (!(entry & 0x100))
+		return VR_DROP_INVALID_LABEL;
+	pkt->label = entry >> 12;
+	if (vr_mpls_lookup(pkt->label, &pkt->nh))
+		return VR_DROP_INVALID_LABEL;
+	in->off = l4->off + head + 4;
+	in->l2 = 0;
+	return 0;
+}
+
+#define VR_TO_HOST	(-1)	/* not a tunnel of ours */
+#define VR_TO_AGENT	(-2)	/* router alert */
+
+static __always_inline int vr_gre_input(struct __sk_buff *skb, struct vr_packet *pkt,
+					const struct vr_l4 *l4, struct vr_inner *in)
+{
+	__u32 word, head = 4;
+
+	if (l4->area < 4 || vr_load_word(skb, l4->off, &word))
+		return VR_DROP_INVALID_PACKET;
+	if (word & 0x5fff0000 || (word & 0xffff) != VR_ETH_P_MPLS)
+		return VR_TO_HOST;
+	if (word & 0x80000000)
+		head += 4;
+	if (word & 0x20000000)
+		head += 4;
+	return vr_mpls_input(skb, pkt, l4, head, in);
+}
+
+static __always_inline int vr_vxlan_input(struct __sk_buff *skb, struct vr_packet *pkt,
+					  const struct vr_l4 *l4, struct vr_inner *in)
+{
+	const __u32 head = sizeof(struct udphdr);
+	__u32 flags, vni;
+
+	if (l4->area < head + 8 || vr_load_word(skb, l4->off + head, &flags) ||
+	    vr_load_word(skb, l4->off + head + 4, &vni))
+		return VR_DROP_INVALID_PACKET;
+	if (!(flags & VR_VXLAN_VNI))
+		return VR_DROP_INVALID_VNID;
+	if (flags & VR_VXLAN_ROUTER_ALERT)
+		return VR_TO_AGENT;
+	pkt->label = vni >> 8;
+	if (vr_vxlan_lookup(pkt->label, &pkt->nh))
+		return VR_DROP_INVALID_VNID;
+	in->off = l4->off + head + 8;
+	in->l2 = 1;
+	return 0;
+}
+
+static __always_inline int vr_is_tunnel_port(__u32 port)
+{
+	return port == VR_PORT_VXLAN || port == VR_PORT_MPLS || port == VR_PORT_MPLS_OLD;
+}
+
+static __always_inline int vr_udp_input(struct __sk_buff *skb, struct vr_packet *pkt,
+					struct vr_l4 *l4, struct vr_inner *in)
+{
+	struct udphdr udp;
+	__u32 port, len;
+
+	if (l4->area < sizeof(udp) || bpf_skb_load_bytes(skb, l4->off, &udp, sizeof(udp)))
+		return VR_DROP_INVALID_PACKET;
+	port = bpf_ntohs(udp.dest);
+	if (!vr_is_tunnel_port(port))
+		return VR_TO_HOST;
+	len = bpf_ntohs(udp.len);
+	if (len < sizeof(udp) || len > l4->area)
+		return VR_DROP_INVALID_PACKET;
+	l4->area = len;
+	if (port == VR_PORT_VXLAN)
+		return vr_vxlan_input(skb, pkt, l4, in);
+	return vr_mpls_input(skb, pkt, l4, sizeof(udp), in);
+}
+
+/* A fragment cannot be opened; what may be a tunnel's is not given to the host. */
+static __always_inline int vr_fragment_input(struct __sk_buff *skb, const struct iphdr *ip,
+					     const struct vr_l4 *l4)
+{
+	struct udphdr udp;
+
+	if (ip->protocol == IPPROTO_GRE)
+		return VR_DROP_FRAGMENTS;
+	if (ip->protocol != IPPROTO_UDP || ip->frag_off & bpf_htons(VR_IP_OFFSET))
+		return VR_TO_HOST;
+	if (l4->area < sizeof(udp) || bpf_skb_load_bytes(skb, l4->off, &udp, sizeof(udp)))
+		return VR_DROP_INVALID_PACKET;
+	return vr_is_tunnel_port(bpf_ntohs(udp.dest)) ? VR_DROP_FRAGMENTS : VR_TO_HOST;
+}
+
+/* Finds what the packet is; 0 with pkt->nh and @in set, or why not. */
+static __always_inline int vr_demux(struct __sk_buff *skb, struct vr_packet *pkt,
+				    struct vr_inner *in, __be32 *tun_sip)
+{
+	struct iphdr *ip = vr_inet_header(skb, pkt->l3);
+	struct vr_l4 l4;
+
+	if (!ip)
+		return VR_DROP_INVALID_PACKET;
+	l4.off = pkt->l3 + ip->ihl * 4;
+	l4.area = bpf_ntohs(ip->tot_len) - ip->ihl * 4;
+	*tun_sip = ip->saddr;
+	if (vr_is_fragment(ip))
+		return vr_fragment_input(skb, ip, &l4);
+	if (ip->protocol == IPPROTO_UDP)
+		return vr_udp_input(skb, pkt, &l4, in);
+	if (ip->protocol == IPPROTO_GRE)
+		return vr_gre_input(skb, pkt, &l4, in);
+	return VR_TO_HOST;
+}
+
+/* For the host's own address: goes on with what is inside, or to vif @host. */
+__noinline int vr_local_input(struct __sk_buff *skb, struct vr_packet *pkt, __u32 host)
+{
+	struct vr_inner in = {};
+	__be32 tun_sip = 0;
+	int ret;
+
+	if (!pkt)
+		return TC_ACT_SHOT;
+	ret = vr_demux(skb, pkt, &in, &tun_sip);
+	if (ret == VR_TO_HOST)
+		return vr_output(skb, pkt, host);
+	if (ret == VR_TO_AGENT)
+		return vr_trap(skb, pkt, VR_TRAP_ROUTER_ALERT, 0);
+	if (!ret)
+		ret = vr_open(skb, pkt, &in, tun_sip);
+	if (ret)
+		return vr_drop(skb, pkt, ret);
+	return VR_GO_ON;
+}
+
+#endif /* VR_DECAP_H */

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * encap.h - outer headers: VXLAN (RFC 7348), MPLSoUDP (RFC 7510), MPLSoGRE
+ * (RFC 4023), each with an Ethernet frame or an IP packet inside.
+ */
+#ifndef VR_ENCAP_H
+#define VR_ENCAP_H
+
+#include "hash.h"
+#include "vif.h"
+
+#define VR_PORT_VXLAN		4789
+#define VR_PORT_MPLS		6635
+#define VR_PORT_MPLS_OLD	51234	/* accepted, never sent */
+#define VR_PORT_FROM_MPLS	51000	/* source port without entropy */
+#define VR_PORT_FROM_VXLAN	52000
+#define VR_VXLAN_VNI		0x08000000u
+#define VR_VXLAN_ROUTER_ALERT	0x01000000u
+#define VR_ETH_P_MPLS		0x8847
+
+#define NH_FLAG_TUNNELS (NH_FLAG_TUNNEL_GRE | NH_FLAG_TUNNEL_UDP_MPLS | NH_FLAG_TUNNEL_VXLAN)
+
+/* What the outer header takes from the packet inside. */
+struct vr_outer {
+	__u32 kind;		/* one of NH_FLAG_TUNNELS */
+	__u32 vlan_len;		/* 4 if a noted VLAN tag goes into the frame, else 0 */
+	__be16 vlan[2];
+	__be16 id;
+	__be16 sport;
+	__u8 ttl;		/* of the MPLS label */
+	__u8 has_eth;		/* an Ethernet header goes inside */
+	struct ethhdr eth;
+};
+
+struct vr_mpls_udp {
+	struct udphdr udp;
+	__be32 label;
+};
+
+struct vr_gre_mpls {
+	__be16 flags, proto;
+	__be32 label;
+};
+
+struct vr_vxlan_hdr {
+	struct udphdr udp;
+	__be32 flags, vni;
+};
+
+/* One of NH_FLAG_TUNNELS, or 0. */
+static __always_inline __u32 vr_tunnel_kind(const struct vr_nexthop *nh)
+{
+	if (nh->flags & NH_FLAG_TUNNEL_GRE)
+		return NH_FLAG_TUNNEL_GRE;
+	if (nh->flags & NH_FLAG_TUNNEL_UDP_MPLS)
+		return NH_FLAG_TUNNEL_UDP_MPLS;
+	return nh->flags & NH_FLAG_TUNNEL_VXLAN;
+}
+
+/* Bytes from the end of the outer Ethernet to the inner packet or frame. */
+static __always_inline __u32 vr_outer_len(__u32 kind)
+{
+	if (kind == NH_FLAG_TUNNEL_VXLAN)
+		return sizeof(struct iphdr) + sizeof(struct vr_vxlan_hdr);
+	if (kind == NH_FLAG_TUNNEL_UDP_MPLS)
+		return sizeof(struct iphdr) + sizeof(struct vr_mpls_udp);
+	return sizeof(struct iphdr) + sizeof(struct vr_gre_mpls);
+}
+
+/* Reads what the outer header needs, before the packet is changed. */
+static __always_inline int vr_outer_prepare(struct __sk_buff *skb, struct vr_packet *pkt,
+					    struct vr_outer *o, __u32 kind)
+{
+	__u32 w[4] = {};
+	void *eth;
+
+	o->kind = kind;
+	o->sport = bpf_htons(kind == NH_FLAG_TUNNEL_VXLAN ? VR_PORT_FROM_VXLAN
+							  : VR_PORT_FROM_MPLS);
+	if (!vr_flow_words(skb, pkt, w, &o->id, &o->ttl))
+		o->sport = vr_entropy_port(vr_hash4(w, vr_cfg.hash_seed));
+	if (!o->ttl || !(pkt->flags & VP_L3))
+		o->ttl = 64;
+	if (pkt->flags & VP_L3)
+		return 0;
+	eth = vr_bytes(skb, 0, ETH_HLEN);
+	if (!eth)
+		return -1;
+	__builtin_memcpy(&o->eth, eth, ETH_HLEN);
+	o->has_eth = 1;
+	return 0;
+}
+
+/* Moves a tag that the kernel noted beside the packet into the inner frame. */
+static __always_inline int vr_outer_take_tag(struct __sk_buff *skb, struct vr_outer *o)
+{
+	if (!skb->vlan_present)
+		return 0;
+	o->vlan[0] = bpf_htons(skb->vlan_tci);
+	o->vlan[1] = o->eth.h_proto;
+	o->eth.h_proto = (__be16)skb->vlan_proto;
+	o->vlan_len = sizeof(o->vlan);
+	return bpf_skb_vlan_pop(skb) || skb->vlan_present ? -1 : 0;
+}
+
+/*
+ * Makes room for the outer header. The flags let the kernel segment a GSO
+ * packet behind it: ENCAP_L2 is the length of the *last* header before the
+ * inner network header (the inner Ethernet, or the label), not of all that
+ * stands behind UDP. What is not IP cannot be grown that way, but is never GSO.
+ */
+static __always_inline int vr_outer_grow(struct __sk_buff *skb, const struct vr_outer *o)
+{
+	__u32 inner = (o->has_eth ? ETH_HLEN : 0) + o->vlan_len;
+	__u32 room = vr_outer_len(o->kind) + inner;
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
+
+	if (o->kind == NH_FLAG_TUNNEL_GRE)
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
+	else
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
+	if (inner)
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L2((__u64)inner) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
+	else
+		flags |= BPF_F_ADJ_ROOM_ENCAP_L2(4);
+	if (!bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, flags))
+		return 0;
+	if (skb->gso_size)
+		return -1;
+	return bpf_skb_change_head(skb, room, 0) ? -1 : 0;
+}
+
+static __always_inline void vr_outer_ip(struct iphdr *ip, const struct vr_outer *o,
+					const struct vr_nexthop *nh, __u32 len)
+{
+	__u16 *half = (__u16 *)ip;
+	__u32 sum = 0;
+
+	ip->version = 4;
+	ip->ihl = 5;
+	ip->tos = 0;
+	ip->tot_len = bpf_htons(len > 0xffff ? 0xffff : len);
+	ip->id = o->id;
+	ip->frag_off = 0;
+	ip->ttl = 64;
+	ip->protocol = o->kind == NH_FLAG_TUNNEL_GRE ? IPPROTO_GRE : IPPROTO_UDP;
+	ip->check = 0;
+	ip->saddr = nh->sip;
+	ip->daddr = nh->dip;
+#pragma unroll
+	for (int i = 0; i < 10; i++)
+		sum += half[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	ip->check = ~sum;
+}
+
+static __always_inline void vr_outer_udp(struct udphdr *udp, const struct vr_outer *o, __u32 port,
+					 __u32 ip_len)
+{
+	__u32 len = ip_len - sizeof(struct iphdr);
+
+	udp->source = o->sport;
+	udp->dest = bpf_htons(port);
+	udp->len = bpf_htons(len > 0xffff ? 0xffff : len);
+	udp->check = 0;
+}
+
+/* Writes what stands between the outer IP header and the inner packet. */
+static __always_inline int vr_outer_tunnel(struct __sk_buff *skb, const struct vr_outer *o,
+					   __u32 label, __u32 ip_len)
+{
+	const __u32 off = ETH_HLEN + sizeof(struct iphdr);
+	__be32 stack = bpf_htonl(label << 12 | 0x100 | o->ttl);
+
+	if (o->kind == NH_FLAG_TUNNEL_VXLAN) {
+		struct vr_vxlan_hdr *h = vr_bytes(skb, off, sizeof(*h));
+
+		if (!h)
+			return -1;
+		vr_outer_udp(&h->udp, o, VR_PORT_VXLAN, ip_len);
+		h->flags = bpf_htonl(VR_VXLAN_VNI);
+		h->vni = bpf_htonl(label << 8);
+	} else if (o->kind == NH_FLAG_TUNNEL_UDP_MPLS) {
+		struct vr_mpls_udp *h = vr_bytes(skb, off, sizeof(*h));
+
+		if (!h)
+			return -1;
+		vr_outer_udp(&h->udp, o, VR_PORT_MPLS, ip_len);
+		h->label = stack;
+	} else {
+		struct vr_gre_mpls *h = vr_bytes(skb, off, sizeof(*h));
+
+		if (!h)
+			return -1;
+		h->flags = 0;
+		h->proto = bpf_htons(VR_ETH_P_MPLS);
+		h->label = stack;
+	}
+	return 0;
+}
+
+/* Writes the whole outer header and the inner Ethernet into the room made. */
+static __always_inline int vr_outer_write(struct __sk_buff *skb, const struct vr_outer *o,
+					  const struct vr_nexthop *nh, __u32 label)
+{
+	__u32 inner = ETH_HLEN + vr_outer_len(o->kind);
+	__u32 ip_len = skb->len - ETH_HLEN;
+	struct ethhdr *eth;
+
+	eth = vr_bytes(skb, 0, ETH_HLEN + sizeof(struct iphdr));
+	if (!eth)
+		return -1;
+	__builtin_memcpy(eth, nh->rewrite, 2 * ETH_ALEN);
+	eth->h_proto = bpf_htons(ETH_P_IP);
+	vr_outer_ip((void *)(eth + 1), o, nh, ip_len);
+	if (vr_outer_tunnel(skb, o, label, ip_len))
+		return -1;
+	if (!o->has_eth)
+		return 0;
+	if (bpf_skb_store_bytes(skb, inner, &o->eth, ETH_HLEN, 0))
+		return -1;
+	if (!o->vlan_len)
+		return 0;
+	return bpf_skb_store_bytes(skb, inner + ETH_HLEN, o->vlan, sizeof(o->vlan), 0) ? -1 : 0;
+}
+
+/* May this packet go into a tunnel with this label? 0 or a drop reason. */
+static __always_inline int vr_tunnel_refuses(const struct vr_packet *pkt,
+					     const struct vr_nexthop *nh, __u32 label)
+{
+	__u32 kind = vr_tunnel_kind(nh);
+
+	if (pkt->flags & VP_FROM_TUNNEL && pkt->tun_sip == nh->dip)
+		return VR_DROP_PKT_LOOP;
+	if (!kind)
+		return VR_DROP_INVALID_NH;
+	if (label != VR_LABEL_NONE)
+		return 0;
+	return kind == NH_FLAG_TUNNEL_VXLAN ? VR_DROP_INVALID_VNID : VR_DROP_INVALID_LABEL;
+}
+
+static __always_inline void vr_count_tunnel(__u32 vrf, __u32 kind)
+{
+	if (kind == NH_FLAG_TUNNEL_VXLAN)
+		VR_COUNT_VRF(vrf, vxlan_tunnels);
+	else if (kind == NH_FLAG_TUNNEL_UDP_MPLS)
+		VR_COUNT_VRF(vrf, udp_mpls_tunnels);
+	else
+		VR_COUNT_VRF(vrf, gre_mpls_tunnels);
+}
+
+/* L3 VXLAN: the packet gets an Ethernet header that leads to the far router. */
+static __always_inline int vr_outer_router(struct vr_packet *pkt, struct vr_outer *o,
+					   const struct vr_nexthop *nh, const struct vr_vif *oif)
+{
+	if (!(nh->flags & NH_FLAG_L3_VXLAN))
+		return -1;
+	__builtin_memcpy(o->eth.h_dest, nh->rw_dst_mac, ETH_ALEN);
+	__builtin_memcpy(o->eth.h_source, oif->mac, ETH_ALEN);
+	o->eth.h_proto = pkt->proto;
+	o->has_eth = 1;
+	return 0;
+}
+
+/* Nexthop Tunnel: one packet to one remote host. */
+__noinline int vr_tunnel(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	struct vr_outer o = {};
+	struct vr_nexthop *nh;
+	struct vr_vif *oif;
+	int refused;
+
+	if (!pkt)
+		return TC_ACT_SHOT;
+	nh = vr_nh_get(pkt->nh);
+	if (!nh)
+		return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
+	refused = vr_tunnel_refuses(pkt, nh, pkt->label);
+	if (refused)
+		return vr_drop(skb, pkt, refused);
+	oif = vr_vif_get(nh->oif);
+	if (!oif)
+		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
+	if (vr_outer_prepare(skb, pkt, &o, vr_tunnel_kind(nh)))
+		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
+	if (pkt->flags & VP_L3 && o.kind == NH_FLAG_TUNNEL_VXLAN &&
+	    vr_outer_router(pkt, &o, nh, oif))
+		return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
+	if (vr_outer_take_tag(skb, &o) || vr_outer_grow(skb, &o) ||
+	    vr_outer_write(skb, &o, nh, pkt->label))
+		return vr_drop(skb, pkt, VR_DROP_PUSH);
+	vr_count_tunnel(pkt->vrf, o.kind);
+	pkt->proto = bpf_htons(ETH_P_IP);
+	pkt->l3 = ETH_HLEN;
+	vr_trace(skb, pkt, VR_EV_ENCAP);
+	return vr_output(skb, pkt, nh->oif);
+}
+
+#endif /* VR_ENCAP_H */

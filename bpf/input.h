@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * input.h - what a packet meets first, by the type of the vif it came in by.
+ */
+#ifndef VR_INPUT_H
+#define VR_INPUT_H
+
+#include "forward.h"
+
+static __always_inline int vr_is_multicast(struct __sk_buff *skb)
+{
+	struct ethhdr *eth = vr_bytes(skb, 0, ETH_HLEN);
+
+	return eth && eth->h_dest[0] & 1;
+}
+
+/* Fabric IPv4 while cross-connected: nothing but our own tunnels is looked into. */
+static __always_inline int vr_physical_xconnected(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	struct iphdr *ip = vr_inet_header(skb, pkt->l3);
+	struct vr_nexthop *nh;
+	struct vr_route *rt;
+
+	if (!ip)
+		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
+	rt = vr_inet_lookup(pkt->vrf, ip->daddr);
+	nh = rt ? vr_nh_get(rt->nh) : NULL;
+	if (!nh || nh->type != NH_TYPE_RECEIVE)
+		return vr_xconnect(skb, pkt);
+	VR_COUNT_VRF(pkt->vrf, receives);
+	pkt->lookups = 1;
+	return vr_local_input(skb, pkt, nh->oif);
+}
+
+/* The fabric. */
+__noinline int vr_physical_input(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	if (!pkt)
+		return TC_ACT_SHOT;
+	pkt->flags |= VP_FROM_FABRIC;
+	if (vr_parse_l2(skb, pkt))
+		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
+	if (pkt->flags & VP_TAGGED)
+		return vr_xconnect(skb, pkt);
+	if (pkt->proto == bpf_htons(ETH_P_ARP))
+		return vr_arp_fabric(skb, pkt);
+	if (pkt->proto != bpf_htons(ETH_P_IP) || vr_is_multicast(skb))
+		return vr_xconnect(skb, pkt);
+	if (pkt->vif_flags & VIF_FLAG_XCONNECT)
+		return vr_physical_xconnected(skb, pkt);
+	return vr_inet_input(skb, pkt);
+}
+
+/* The host's own packets. */
+__noinline int vr_host_input(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	if (!pkt)
+		return TC_ACT_SHOT;
+	if (pkt->vif_flags & VIF_FLAG_XCONNECT)
+		return vr_xconnect(skb, pkt);
+	if (vr_parse_l2(skb, pkt))
+		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
+	if (pkt->flags & VP_TAGGED)
+		return vr_xconnect(skb, pkt);
+	if (pkt->proto == bpf_htons(ETH_P_ARP))
+		return vr_arp_host(skb, pkt);
+	if (pkt->proto != bpf_htons(ETH_P_IP) || vr_is_multicast(skb))
+		return vr_xconnect(skb, pkt);
+	return vr_inet_input(skb, pkt);
+}
+
+/* Takes the agent's header off; the frame behind it stays. */
+static __always_inline int vr_agent_pull(struct __sk_buff *skb, struct vr_agent_hdr *hdr)
+{
+	struct ethhdr eth;
+
+	if (bpf_skb_load_bytes(skb, 0, &eth, sizeof(eth)) || eth.h_proto != bpf_htons(ETH_P_IP))
+		return -1;
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, hdr, sizeof(*hdr)) ||
+	    bpf_skb_load_bytes(skb, VR_TRAP_HEAD_LEN, &eth, sizeof(eth)))
+		return -1;
+	if (vr_pad_inner(skb, VR_TRAP_HEAD_LEN + ETH_HLEN, eth.h_proto) ||
+	    vr_shrink(skb, VR_TRAP_HEAD_LEN, eth.h_proto))
+		return -1;
+	return bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0) ? -1 : 0;
+}
+
+/* What the agent sends by pkt0. */
+__noinline int vr_agent_input(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	struct vr_agent_hdr hdr = {};
+	struct vr_vif *vif;
+	__u32 idx;
+
+	if (!pkt)
+		return TC_ACT_SHOT;
+	if (vr_agent_pull(skb, &hdr))
+		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
+	if (vr_parse_l2(skb, pkt))
+		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
+	idx = bpf_ntohs(hdr.ifindex);
+	switch (bpf_ntohs(hdr.cmd)) {
+	case VR_TRAP_SWITCH:
+		return vr_output(skb, pkt, idx);
+	case VR_TRAP_ROUTE:
+		vif = vr_vif_get(idx);
+		if (vif && vif->type == VIF_TYPE_VIRTUAL) {
+			pkt->vif = idx;
+			pkt->vif_type = VIF_TYPE_VIRTUAL;
+		}
+		pkt->vrf = bpf_ntohs(hdr.vrf);
+		return vr_bridge_input(skb, pkt);
+	default:
+		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
+	}
+}
+
+/* First stage of every packet. */
+static __always_inline int vr_input(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	switch (pkt->vif_type) {
+	case VIF_TYPE_VIRTUAL:
+		return vr_bridge_input(skb, pkt);
+	case VIF_TYPE_PHYSICAL:
+		return vr_physical_input(skb, pkt);
+	case VIF_TYPE_HOST:
+		return vr_host_input(skb, pkt);
+	case VIF_TYPE_AGENT:
+		return vr_agent_input(skb, pkt);
+	default:
+		return vr_drop(skb, pkt, VR_DROP_INTERFACE_RX_DISCARD);
+	}
+}
+
+/* A copy that dp-core sent to itself (recirculate.h). */
+static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	struct vr_again *again = vr_again_get(skb);
+	__u32 what, param;
+
+	if (!again)
+		return vr_drop(skb, pkt, VR_DROP_RECIRCULATION);
+	pkt->nh = again->nh;
+	pkt->vif = again->vif;
+	pkt->vrf = again->vrf;
+	what = again->what;
+	param = again->param;
+	again->mark = 0;
+	skb->mark = 0;
+	if (vr_parse_l2(skb, pkt))
+		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
+	if (what == VR_AGAIN_FLOOD)
+		return vr_flood_again(skb, pkt, param);
+	return vr_trap(skb, pkt, param, 0);
+}
+
+#endif /* VR_INPUT_H */

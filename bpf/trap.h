@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * trap.h - the one exit to the agent (pkt0), and the way back in.
+ */
+#ifndef VR_TRAP_H
+#define VR_TRAP_H
+
+#include "vif.h"
+
+/* bpf_skb_change_head() makes no frame longer than this (SKB_MAX_ALLOC) */
+#define VR_TRAP_MAX	(16384 - VR_TRAP_HEAD_LEN)
+
+struct vr_trap_head {
+	struct ethhdr eth;
+	struct vr_agent_hdr agent;
+} __attribute__((packed));
+
+/* Puts Ethernet and agent_hdr before the frame. Returns 0, or -1 if no room. */
+static __always_inline int vr_trap_push(struct __sk_buff *skb, const struct vr_packet *pkt,
+					const struct vr_vif *agent, __u32 reason, __u32 param)
+{
+	struct vr_trap_head head = {};
+
+	__builtin_memcpy(head.eth.h_dest, agent->mac, ETH_ALEN);
+	__builtin_memcpy(head.eth.h_source, agent->mac, ETH_ALEN);
+	head.eth.h_proto = bpf_htons(ETH_P_IP);
+	head.agent.ifindex = bpf_htons(pkt->vif);
+	head.agent.vrf = bpf_htons(pkt->vrf);
+	head.agent.cmd = bpf_htons(reason);
+	head.agent.param = bpf_htonl(param);
+	if (skb->vlan_present)
+		bpf_skb_vlan_pop(skb);
+	if (skb->len > VR_TRAP_MAX && bpf_skb_change_tail(skb, VR_TRAP_MAX, 0))
+		return -1;
+	if (bpf_skb_change_head(skb, sizeof(head), 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, 0, &head, sizeof(head), 0) ? -1 : 0;
+}
+
+/* Sends the packet to the agent; it is gone afterwards. */
+__noinline int vr_trap(struct __sk_buff *skb, struct vr_packet *pkt, __u32 reason, __u32 param)
+{
+	__u32 idx = vr_cfg.agent_vif;
+	struct vr_vif *agent;
+
+	if (!pkt)
+		return TC_ACT_SHOT;
+	agent = vr_vif_get(idx);
+	if (!agent)
+		return vr_drop(skb, pkt, VR_DROP_TRAP_NO_IF);
+	if (vr_trap_push(skb, pkt, agent, reason, param))
+		return vr_drop(skb, pkt, VR_DROP_PUSH);
+	vr_count_tx(idx, skb->len);
+	if (vr_cfg.events & VR_EVENT_PATH)
+		vr_event_emit(skb, pkt, VR_EV_TRAP, idx, reason);
+	vr_test_verdict(skb, VR_VERDICT_TRAP, idx, reason);
+	return bpf_redirect(agent->ifindex, 0);
+}
+
+#endif /* VR_TRAP_H */

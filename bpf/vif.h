@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * vif.h - the table of vifs, and the one way out by a vif.
+ */
+#ifndef VR_VIF_H
+#define VR_VIF_H
+
+#include "packet.h"
+#include "drop.h"
+
+/* ifindex -> vif idx + 1; 0 = none */
+VR_ARRAY(vif_by_ifindex, __u32, 65536, 0);
+/* the same for an ifindex above that array (they only grow) */
+VR_HASH(vif_by_ifindex_big, __u32, __u32, VR_MAX_VIFS);
+/* vif idx -> slot; 0 = none */
+VR_ARRAY(vif_index, __u32, VR_MAX_VIFS, 0);
+/* slots; read through vif_index only */
+VR_ARRAY(vif_slots, struct vr_vif, VR_MAX_VIFS + 1024, 0);
+/* slot -> 0 free, 1 in use, else when it was retired (ns); for the writers only */
+VR_ARRAY(vif_retire, __u64, VR_MAX_VIFS + 1024, BPF_F_MMAPABLE);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} test_copies SEC(".maps");
+
+static __always_inline struct vr_vif *vr_vif_get(__u32 idx)
+{
+	__u32 *slot = bpf_map_lookup_elem(&vif_index, &idx);
+
+	if (!slot || !*slot)
+		return NULL;
+	return bpf_map_lookup_elem(&vif_slots, slot);
+}
+
+static __always_inline struct vr_vif *vr_vif_by_ifindex(__u32 ifindex)
+{
+	__u32 *idx = bpf_map_lookup_elem(&vif_by_ifindex, &ifindex);
+
+	if (!idx)
+		idx = bpf_map_lookup_elem(&vif_by_ifindex_big, &ifindex);
+	return idx && *idx ? vr_vif_get(*idx - 1) : NULL;
+}
+
+/*
+ * The kernel would drop a packet longer than the MTU after our verdict, with
+ * no counter of ours; so it is asked before. Packets that fit every IPv4 link
+ * (RFC 791: 576 bytes) are not worth the question.
+ */
+static __always_inline int vr_too_big(struct __sk_buff *skb, __u32 ifindex)
+{
+	__u32 mtu = 0;
+
+	if (skb->len <= 576 + ETH_HLEN)
+		return 0;
+	return bpf_check_mtu(skb, ifindex, &mtu, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0) > 0;
+}
+
+#define VR_MAX_TAGS	4
+
+/* What a vif of type Host does to a packet on its way to the host's stack. */
+static __always_inline int vr_to_host(struct __sk_buff *skb, struct vr_packet *pkt,
+				      const struct vr_vif *out)
+{
+	struct ethhdr *eth;
+	__u8 mac[ETH_ALEN];
+
+	__builtin_memcpy(mac, out->mac, ETH_ALEN);
+	for (int i = 0; i < VR_MAX_TAGS && pkt->flags & VP_TAGGED; i++) {
+		if (vr_untag(skb, pkt) || vr_parse_l2(skb, pkt))
+			return -1;
+	}
+	if (pkt->vif_type != VIF_TYPE_VIRTUAL)
+		return 0;
+	eth = vr_bytes(skb, 0, ETH_HLEN);
+	if (!eth)
+		return -1;
+	__builtin_memcpy(eth->h_dest, mac, ETH_ALEN);
+	return 0;
+}
+
+/*
+ * bpf_redirect_peer hands the packet to the far end without another look at
+ * its Ethernet header, so the kernel's note of the protocol must be right.
+ */
+static __always_inline int vr_may_peer(struct __sk_buff *skb, const struct vr_vif *out)
+{
+	struct ethhdr *eth = (void *)(long)skb->data;
+
+	if (!out->peer || (void *)(eth + 1) > (void *)(long)skb->data_end)
+		return 0;
+	return eth->h_proto == (__be16)skb->protocol && !(eth->h_dest[0] & 1);
+}
+
+/* Sends the packet out of vif @idx; the packet is gone afterwards. */
+__noinline int vr_output(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx)
+{
+	struct vr_vif *out;
+
+	if (!pkt)
+		return TC_ACT_SHOT;
+	out = vr_vif_get(idx);
+	if (!out)
+		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
+	if (out->type == VIF_TYPE_HOST && vr_to_host(skb, pkt, out))
+		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
+	if (vr_too_big(skb, out->ifindex))
+		return vr_drop(skb, pkt, VR_DROP_TOO_BIG);
+	vr_count_tx(idx, skb->len);
+	vr_trace_out(skb, pkt, VR_EV_TX, idx);
+	vr_test_verdict(skb, VR_VERDICT_TX, idx, 0);
+	if (vr_may_peer(skb, out))
+		return bpf_redirect_peer(out->ifindex, 0);
+	return bpf_redirect(out->ifindex, 0);
+}
+
+/* In tests a copy goes into a ring buffer, where its bytes can be read. */
+static __always_inline int vr_test_copy(struct __sk_buff *skb, __u32 vif, __u32 kind,
+					__u32 reason)
+{
+	struct vr_test_copy *copy;
+	__u32 len = skb->len;
+
+	copy = bpf_ringbuf_reserve(&test_copies, sizeof(*copy), 0);
+	if (!copy)
+		return -1;
+	copy->vif = vif;
+	copy->kind = kind;
+	copy->reason = reason;
+	copy->len = len;
+	if (len > VR_TEST_COPY_MAX)
+		len = VR_TEST_COPY_MAX;
+	if (len > 0)
+		bpf_skb_load_bytes(skb, 0, copy->data, len);
+	bpf_ringbuf_submit(copy, 0);
+	return 0;
+}
+
+/* Sends a copy as it is out of vif @idx; the packet lives on. */
+__noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx)
+{
+	struct vr_vif *out;
+	long ret;
+
+	if (!pkt)
+		return 0;
+	out = vr_vif_get(idx);
+	if (!out) {
+		vr_drop_copy(skb, pkt, VR_DROP_INVALID_IF);
+		return 0;
+	}
+	if (vr_too_big(skb, out->ifindex)) {
+		vr_drop_copy(skb, pkt, VR_DROP_TOO_BIG);
+		return 0;
+	}
+	if (vr_test_mode)
+		ret = vr_test_copy(skb, idx, VR_VERDICT_TX, 0);
+	else
+		ret = bpf_clone_redirect(skb, out->ifindex, 0);
+	if (ret) {
+		vr_drop_copy(skb, pkt, ret < 0 ? VR_DROP_MCAST_CLONE_FAIL
+					       : VR_DROP_INTERFACE_TX_DISCARD);
+		return 0;
+	}
+	vr_count_tx(idx, skb->len);
+	vr_trace_out(skb, pkt, VR_EV_COPY, idx);
+	return 0;
+}
+
+/* Cross-connect: out of the partner of the ingress vif, as the packet is. */
+static __always_inline int vr_xconnect(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	return vr_output(skb, pkt, pkt->xconnect);
+}
+
+#endif /* VR_VIF_H */

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * vrouter.bpf.c - dp-core: the programs.
+ *
+ *   netdevice -> vif -> parse -> [xconnect?] -> [fabric: decap] -> look-up
+ *             -> nexthop -> rewrite/encap -> netdevice
+ *                   \-> trap to pkt0       \-> drop(reason)
+ */
+#include "input.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* BTF holds only what is used; these are for Python alone. */
+const volatile enum vr_vif_transport vr_btf_transport = 0;
+const volatile enum vr_vif_flag vr_btf_vif_flag = VIF_FLAG_POLICY;
+const volatile enum vr_vif_type vr_btf_vif_type = VIF_TYPE_HOST;
+const volatile enum vr_nh_flag vr_btf_nh_flag = NH_FLAG_VALID;
+const volatile enum vr_nh_type vr_btf_nh_type = NH_TYPE_DEAD;
+const volatile enum vr_route_flag vr_btf_route_flag = VR_RT_LABEL_VALID;
+const volatile enum vr_bridge_flag vr_btf_bridge_flag = VR_BE_VALID;
+const volatile enum vr_drop_reason vr_btf_drop_reason = VR_DROP_INVALID;
+const volatile enum vr_trap_reason vr_btf_trap_reason = VR_TRAP_SWITCH;
+const volatile enum vr_event_kind vr_btf_event_kind = VR_EV_RX;
+const volatile enum vr_event_mask vr_btf_event_mask = VR_EVENT_DROPS;
+const volatile enum vr_verdict vr_btf_verdict = VR_VERDICT_NONE;
+const struct vr_event *const volatile vr_btf_event = 0;
+const struct vr_test_copy *const volatile vr_btf_test_copy = 0;
+const struct vr_agent_hdr *const volatile vr_btf_agent_hdr = 0;
+
+/* A nexthop leads to at most one further look-up, of which there are four. */
+#define VR_MAX_STEPS	(VR_MAX_LOOKUPS + 2)
+
+static __always_inline void vr_packet_init(struct __sk_buff *skb, struct vr_packet *pkt,
+					   const struct vr_vif *vif)
+{
+	pkt->vif = vif->idx;
+	pkt->vrf = vif->vrf;
+	pkt->xconnect = vif->xconnect;
+	pkt->vif_type = vif->type;
+	pkt->vif_flags = vif->flags;
+	pkt->label = VR_LABEL_NONE;
+	if (!vr_cfg.events)
+		return;
+	pkt->id = bpf_ktime_get_ns();
+	vr_parse_l2(skb, pkt);
+	vr_trace(skb, pkt, VR_EV_RX);
+}
+
+static __always_inline int vr_is_again(struct __sk_buff *skb, const struct vr_packet *pkt)
+{
+	return (skb->mark & VR_AGAIN_MAGIC_MASK) == VR_AGAIN_MAGIC &&
+	       pkt->vif_type != VIF_TYPE_HOST;
+}
+
+/* All of forwarding, for a packet that a vif's netdevice received. */
+SEC("tc")
+int vr_dpcore(struct __sk_buff *skb)
+{
+	struct vr_packet pkt = { .vif = VR_VIF_NONE, .xconnect = VR_VIF_NONE };
+	struct vr_vif *vif = vr_vif_by_ifindex(skb->ifindex);
+	int verdict;
+
+	if (!vif)
+		return vr_drop(skb, &pkt, VR_DROP_INVALID_IF);
+	vr_packet_init(skb, &pkt, vif);
+	if (vr_is_again(skb, &pkt))
+		return vr_input_again(skb, &pkt);
+	vr_count_rx(pkt.vif, skb->len);
+	verdict = vr_input(skb, &pkt);
+	for (int i = 0; i < VR_MAX_STEPS && verdict == VR_GO_ON; i++)
+		verdict = vr_nexthop(skb, &pkt);
+	if (verdict == VR_GO_ON)
+		return vr_drop(skb, &pkt, VR_DROP_PKT_LOOP);
+	return verdict;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} vr_switch SEC(".maps");
+
+/*
+ * What is attached to the netdevices, and never changes: the one element of
+ * vr_switch decides for all of them at once which dp-core runs.
+ */
+SEC("tc")
+int vr_entry(struct __sk_buff *skb)
+{
+	bpf_tail_call_static(skb, &vr_switch, 0);
+	vr_count_drop(VR_VIF_NONE, VR_DROP_NOWHERE_TO_GO);
+	return TC_ACT_SHOT;
+}

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+# Bash completion of the vRouter commands.
+# Written by vrouter.tools.manpages from the parsers; change those, not this.
+_vrouter_words() {
+    case "$1" in
+    "dropstats") echo "--help --core --debug --clear --name --json --version" ;;
+    "mpls") echo "--help --dump --get --create --delete --nh --name --json --version" ;;
+    "nh") echo "--help --list --get --create --delete --type --vrf --oif --smac --dmac --sip --dip --sport --dport --l3_vxlan --cni --lbl --l2 --mc --udp --vxlan --cmc --cen --cevpn --cfa --tor --ecmp --uucf --pol --rpol --rlkup --root --ml --name --json --version" ;;
+    "rt") echo "--help --dump --get -c -d -b -v --vrf -f --family -p -l -e -n -t -r -x -P -T -F -M --name --json --version" ;;
+    "vif") echo "--help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --core --get-drop-stats --name --json --version" ;;
+    "vrfstats") echo "--help --get --dump --name --json --version" ;;
+    "vrinfo") echo "--help --name --json --version" ;;
+    "vrouter") echo "--help --info --name --json --version load unload status vhost trace lab" ;;
+    "vrouter load") echo "--help --name --json --version --profile --size --object" ;;
+    "vrouter unload") echo "--help --name --json --version" ;;
+    "vrouter status") echo "--help --name --json --version" ;;
+    "vrouter vhost") echo "--help up down" ;;
+    "vrouter vhost up") echo "--help --name --json --version --physical" ;;
+    "vrouter vhost down") echo "--help --name --json --version" ;;
+    "vrouter trace") echo "--help --name --json --version --count --seconds --drops --host --proto" ;;
+    "vrouter lab") echo "--help up show exec down demo" ;;
+    "vrouter lab up") echo "--help --encap --forwarding --wire --id" ;;
+    "vrouter lab show") echo "--help --json --id" ;;
+    "vrouter lab exec") echo "--help --id" ;;
+    "vrouter lab down") echo "--help --id" ;;
+    "vrouter lab demo") echo "--help --id --encap" ;;
+    "vxlan") echo "--help --dump --get --create --delete --nh --name --json --version" ;;
+    esac
+}
+_vrouter_values() {
+    case "$1" in
+    "vif --type") echo "vhost agent physical virtual xenll gateway virtual-vlan stats monitoring" ;;
+    "vif --transport") echo "virtual eth pmd socket" ;;
+    "vrouter load --profile") echo "default small" ;;
+    "vrouter lab up --encap") echo "vxlan mplsoudp mplsogre" ;;
+    "vrouter lab up --forwarding") echo "l2 l3" ;;
+    "vrouter lab up --wire") echo "tso plain" ;;
+    "vrouter lab demo --encap") echo "vxlan mplsoudp mplsogre" ;;
+    esac
+}
+_vrouter_complete() {
+    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD - 1]}"
+    local path="${COMP_WORDS[0]##*/}" words word i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word="${COMP_WORDS[i]}"
+        if [[ $word != -* && -n "$(_vrouter_words "$path $word")" ]]; then
+            path="$path $word"
+        fi
+    done
+    words="$(_vrouter_values "$path $previous")"
+    if [[ -z $words && ( $previous == --physical || $previous == --add ) ]]; then
+        words="$(command ls /sys/class/net 2>/dev/null)"
+    fi
+    [[ -n $words ]] || words="$(_vrouter_words "$path")"
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+}
+complete -F _vrouter_complete dropstats mpls nh rt vif vrfstats vrinfo vrouter vxlan

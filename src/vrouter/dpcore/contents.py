@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tables hold right after a load."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from .btf import Btf
+from .errors import Refused
+from .maps import ArrayMap, BpfMap
+from .object import CONFIG
+from .sizes import Sizes
+
+_NONE: Final = 0xFFFF
+_AF_INET: Final = 2
+_DISCARD_SLOT: Final = 1
+
+
+def fill(maps: dict[str, BpfMap], sizes: Sizes, object_path: Path) -> None:
+    """Writes what a fresh table must hold; a table in use is left as it is.
+
+    Slot 0 of every slot table is taken, nexthop 0 is Discard, no agent, a
+    random seed for the entropy port.
+    """
+    types = Btf.from_object(object_path)
+    for name, one in maps.items():
+        if name.endswith("_retire") and isinstance(one, ArrayMap) and not any(one.get(0)):
+            one.set(0, _word(1))
+    _make_discard(maps, types)
+    _configure(_array(maps, CONFIG), sizes, types)
+
+
+def abi_version(maps: dict[str, BpfMap], object_path: Path) -> int:
+    """The version of the tables that are loaded."""
+    layout = Btf.from_object(object_path).layout("vr_config")
+    raw = _array(maps, CONFIG).get(0)
+    # The version is the first word in all versions: the rest may be another layout.
+    field = layout.fields["abi_version"]
+    return int.from_bytes(raw[field.offset : field.offset + field.size], sys.byteorder)
+
+
+def _make_discard(maps: dict[str, BpfMap], types: Btf) -> None:
+    index = _array(maps, "nexthop_index")
+    if any(index.get(0)):
+        return
+    kind = types.enum("vr_nh_type")["NH_TYPE_DISCARD"]
+    valid = types.enum("vr_nh_flag")["NH_FLAG_VALID"]
+    record = types.layout("vr_nexthop").pack(
+        id=0, type=kind, flags=valid, family=_AF_INET, oif=_NONE
+    )
+    _array(maps, "nexthop_retire").set(_DISCARD_SLOT, _word(1))
+    _array(maps, "nexthop_slots").set(_DISCARD_SLOT, record)
+    index.set(0, _DISCARD_SLOT.to_bytes(4, sys.byteorder))
+
+
+def _configure(config: ArrayMap, sizes: Sizes, types: Btf) -> None:
+    layout = types.layout("vr_config")
+    fields = layout.unpack(config.get(0))
+    if fields["loaded_ns"]:
+        return
+    fields["hash_seed"] = secrets.randbits(32)
+    fields["agent_vif"] = _NONE
+    fields["spare_vifs"] = sizes.spare_vifs
+    fields["spare_nexthops"] = sizes.spare_nexthops
+    fields["loaded_ns"] = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    config.set(0, layout.pack(**fields))
+
+
+def _array(maps: dict[str, BpfMap], name: str) -> ArrayMap:
+    found = maps.get(name)
+    if not isinstance(found, ArrayMap):
+        raise Refused(f"this is not a dp-core of this version: it has no array {name}")
+    return found
+
+
+def _word(value: int) -> bytes:
+    return value.to_bytes(8, sys.byteorder)

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tables hold, as Python sees it: one frozen dataclass per kind of entry.
+
+Numbers are plain integers (host order), addresses are `ipaddress` objects, MACs
+6 bytes in wire order. None stands for "there is none", never a magic number.
+Use `dataclasses.replace` to derive one from another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from typing import Any, Self
+
+from .names import (
+    VRF_NONE,
+    BridgeFlag,
+    Family,
+    NhFlag,
+    NhType,
+    RouteFlag,
+    VifFlag,
+    VifTransport,
+    VifType,
+)
+
+ZERO_MAC = bytes(6)
+NO_VIF_FLAGS = VifFlag(0)
+NO_ROUTE_FLAGS = RouteFlag(0)
+NO_BRIDGE_FLAGS = BridgeFlag(0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Vif:
+    """One port of dp-core.
+
+    ifindex: the netdevice that dp-core receives on and sends to; os_ifindex: the one
+    that `name` names (they differ for vhost0, where ifindex is the inner end of the
+    pair). vrf 65535: none. mcast_vrf 65535: as vrf. xconnect: idx of the partner.
+    peer: `ifindex` is a veth whose far end is in another network namespace.
+    mtu 0: the default of the type. qos -1: set by an agent that wants none.
+    """
+
+    idx: int
+    name: str
+    type: VifType
+    ifindex: int
+    os_ifindex: int
+    vrf: int = 0
+    mac: bytes = ZERO_MAC
+    flags: VifFlag = NO_VIF_FLAGS
+    nh_id: int = 0
+    ip: IPv4Address | None = None
+    ip6: IPv6Address | None = None
+    mcast_vrf: int = VRF_NONE
+    xconnect: int | None = None
+    vlan: int | None = None
+    ovlan: int | None = None
+    parent: int | None = None
+    qos: int = 0
+    transport: VifTransport = VifTransport.ETH
+    peer: bool = False
+    mtu: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """A component of a composite nexthop; label: MPLS label or VNI."""
+
+    nh: int
+    label: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Nexthop:
+    """What happens to a packet next.
+
+    oif: idx of the vif it leaves by. sip, dip: outer addresses of a Tunnel.
+    encap_family: an EtherType, for display. rewrite: the L2 header (dmac, smac, type)
+    that an Encap or Tunnel puts on, at most 32 bytes. rw_dst_mac: MAC of the remote
+    router (L3 VXLAN). members: of a Composite.
+    """
+
+    id: int
+    type: NhType
+    family: Family = Family.INET
+    flags: NhFlag = NhFlag.VALID
+    vrf: int = 0
+    oif: int | None = None
+    sip: IPv4Address | None = None
+    dip: IPv4Address | None = None
+    sport: int = 0
+    dport: int = 0
+    encap_family: int = 0
+    rewrite: bytes = b""
+    rw_dst_mac: bytes | None = None
+    members: tuple[Member, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """An inet route. bridge: index of the stitched bridge entry, 0 for none."""
+
+    vrf: int
+    prefix: IPv4Network
+    nh: int
+    label: int | None = None
+    flags: RouteFlag = NO_ROUTE_FLAGS
+    bridge: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BridgeEntry:
+    """Where a MAC of a VRF is. index: its place in the table (given by it); packets:
+    how many it has matched."""
+
+    vrf: int
+    mac: bytes
+    nh: int
+    label: int | None = None
+    flags: BridgeFlag = NO_BRIDGE_FLAGS
+    index: int = 0
+    packets: int = 0
+
+
+class _Sums:
+    """Counters that are made by adding up what each CPU has."""
+
+    __slots__ = ()
+
+    @classmethod
+    def total(cls, rows: list[Mapping[str, Any]]) -> Self:
+        """The sum of unpacked structs, field by field."""
+        names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        return cls(**{name: sum(row[name] for row in rows) for name in names})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VifStats(_Sums):
+    """Counters of a vif. RX: from its netdevice into dp-core; bytes are frame lengths."""
+
+    rx_packets: int = 0
+    rx_bytes: int = 0
+    rx_errors: int = 0
+    tx_packets: int = 0
+    tx_bytes: int = 0
+    tx_errors: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VrfStats(_Sums):
+    """Counters of a VRF: packets, in upstream's order and names."""
+
+    discards: int = 0
+    resolves: int = 0
+    receives: int = 0
+    ecmp_composites: int = 0
+    l2_mcast_composites: int = 0
+    fabric_composites: int = 0
+    udp_tunnels: int = 0
+    udp_mpls_tunnels: int = 0
+    gre_mpls_tunnels: int = 0
+    l2_encaps: int = 0
+    encaps: int = 0
+    gros: int = 0
+    diags: int = 0
+    encap_composites: int = 0
+    evpn_composites: int = 0
+    vrf_translates: int = 0
+    vxlan_tunnels: int = 0
+    arp_virtual_proxy: int = 0
+    arp_virtual_stitch: int = 0
+    arp_virtual_flood: int = 0
+    arp_physical_stitch: int = 0
+    arp_tor_proxy: int = 0
+    arp_physical_flood: int = 0
+    l2_receives: int = 0
+    uuc_floods: int = 0
+    pbb_tunnels: int = 0
+    udp_mpls_over_mpls_tunnels: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """What dp-core as a whole is told. agent_vif: idx, None = no agent. events: bits of
+    EventMask. loaded_ns: CLOCK_BOOTTIME at load."""
+
+    abi_version: int
+    agent_vif: int | None
+    hash_seed: int
+    events: int
+    loaded_ns: int
+    spare_vifs: int
+    spare_nexthops: int

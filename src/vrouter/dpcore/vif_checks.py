@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a vif must be like to be taken, and which flags are stored."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from . import netdev
+from .errors import BadValue, DeviceError, Refused
+from .home import Home, check_mac
+from .names import MAX_VIFS, VRF_NONE, VifFlag, VifType
+from .records import Vif
+
+FIRST_FIXED: Final = 4350  # pkt3; pkt1 follows
+
+_SUPPORTED: Final = (
+    VifType.HOST,
+    VifType.AGENT,
+    VifType.PHYSICAL,
+    VifType.VIRTUAL,
+    VifType.STATS,
+)
+# The data plane finds these out itself; no request sets or clears them.
+_DATA_PLANE: Final = int(
+    VifFlag.TX_CSUM | VifFlag.VLAN_OFFLOAD | VifFlag.GRO_NEEDED | VifFlag.MRG_RXBUF
+)
+_KNOWN: Final = int(sum(VifFlag))
+
+
+def stored_flags(vif: Vif, old: int) -> VifFlag:
+    """The flags of request `vif` over the flags `old`, by upstream's rules."""
+    # Not ~VifFlag: that would lose bits that have no name, before they are refused.
+    flags = int(vif.flags) & ~_DATA_PLANE | int(old) & _DATA_PLANE
+    if not flags & (VifFlag.L2 | VifFlag.L3):
+        flags |= VifFlag.L2 | VifFlag.L3
+    return VifFlag(flags)
+
+
+def check_vif(home: Home, vif: Vif) -> None:
+    """Raises BadValue or Refused if `vif` cannot be, whatever other vifs there are."""
+    if not 0 <= vif.idx < MAX_VIFS:
+        raise BadValue("idx", vif.idx, f"vifs are 0 to {MAX_VIFS - 1}")
+    if vif.type not in _SUPPORTED:
+        raise Refused(
+            f"vifs of type {VifType(vif.type).name} come later: HOST, AGENT, PHYSICAL, "
+            "VIRTUAL and STATS work"
+        )
+    if not 0 < len(vif.name.encode()) <= netdev.NAME_MAX:
+        raise BadValue("name", vif.name, f"1 to {netdev.NAME_MAX} bytes")
+    check_mac(vif.mac)
+    if int(vif.flags) & ~_KNOWN:
+        raise BadValue("flags", hex(int(vif.flags) & ~_KNOWN), "vifs have no such flag")
+    for field in ("vrf", "mcast_vrf"):
+        value = getattr(vif, field)
+        if value != VRF_NONE:
+            home.check_vrf(value, field)
+    home.check_nexthop(vif.nh_id, "nh_id")
+    _check_numbers(vif)
+    if vif.xconnect is not None and vif.type not in (VifType.HOST, VifType.PHYSICAL):
+        raise BadValue("xconnect", vif.xconnect, "only Host and Physical vifs are cross-connected")
+    if vif.parent is not None or vif.vlan is not None or vif.ovlan is not None:
+        raise Refused("vifs of a VLAN come later: add the netdevice itself")
+
+
+def _check_numbers(vif: Vif) -> None:
+    for field in ("xconnect", "parent"):
+        value = getattr(vif, field)
+        if value is not None and not 0 <= value < MAX_VIFS:
+            raise BadValue(field, value, f"vifs are 0 to {MAX_VIFS - 1}")
+    if not 0 <= vif.mtu < 1 << 16:
+        raise BadValue("mtu", vif.mtu, "0 (default) to 65535")
+    if not -1 <= vif.qos < 1 << 15:
+        raise BadValue("qos", vif.qos, "-1 (none) to 32767")
+    for field in ("ifindex", "os_ifindex"):
+        if not 0 < getattr(vif, field) < 1 << 31:
+            raise BadValue(field, getattr(vif, field), "netdevices are numbered from 1")
+
+
+def check_device(vif: Vif) -> str:
+    """The name of the netdevice `ifindex`; DeviceError if it is not here, or `name`
+    is not that of `os_ifindex`."""
+    named = netdev.name(vif.os_ifindex)
+    if named != vif.name:
+        raise DeviceError(f"netdevice {vif.os_ifindex} is called {named}, not {vif.name}")
+    return netdev.name(vif.ifindex)
+
+
+def check_change(old: Vif, vif: Vif) -> None:
+    """Raises BadValue or Refused if `old` cannot become `vif`."""
+    for field in ("type", "ifindex", "os_ifindex", "name"):
+        if getattr(old, field) != getattr(vif, field):
+            raise BadValue(
+                field,
+                getattr(vif, field),
+                f"vif0/{old.idx} has {getattr(old, field)!r}: delete it and add it again",
+            )
+    if vif.xconnect not in (None, old.xconnect):
+        raise Refused(
+            f"vif0/{old.idx} cannot change its cross-connect partner: delete the Host vif and "
+            "add it again"
+        )

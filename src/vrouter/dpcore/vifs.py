@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Table `vif`: the ports of dp-core, and the tcx links that tie them to netdevices.
+
+A vif lives in a slot behind an index; `vif_by_ifindex` leads from the netdevice
+to it. The rules of cross-connect and of the data plane's own flags are upstream's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from . import libbpf, link, netdev
+from .config import ConfigTable
+from .errors import DeviceError, NoSuchEntry, Refused
+from .home import Home, one_cpu
+from .names import VifFlag, VifType
+from .records import Vif, VifStats
+from .slots import SlotAllocator
+from .vif_checks import FIRST_FIXED, check_change, check_device, check_vif, stored_flags
+from .vif_codec import pack_vif, unpack_vif
+
+_UPLINKS = (VifType.HOST, VifType.PHYSICAL)
+
+
+class VifTable:
+    """The vifs of an instance. Keys are idx, 0 to 4351."""
+
+    def __init__(self, home: Home, config: ConfigTable) -> None:
+        self._home = home
+        self._config = config
+        self._index = home.words("vif_index")
+        self._array = home.array("vif_slots")
+        self._layout = home.layout("vr_vif")
+        self._by_ifindex = home.words("vif_by_ifindex")
+        self._big = home.hash("vif_by_ifindex_big")
+        self.size = self._index.size
+
+    # ---- reading ------------------------------------------------------------------
+
+    def get(self, idx: int) -> Vif | None:
+        """The vif of that idx."""
+        slot = self._index.get(idx)
+        return unpack_vif(self._layout, self._array.get(slot)) if slot else None
+
+    def by_name(self, name: str) -> Vif | None:
+        """The vif whose netdevice has that name (as it was when the vif was added)."""
+        return next((vif for vif in self.items() if vif.name == name), None)
+
+    def by_ifindex(self, ifindex: int) -> Vif | None:
+        """The vif that receives on netdevice `ifindex`."""
+        word = self._by_ifindex.get(ifindex)
+        if not word and self._by_ifindex.size <= ifindex < 1 << 32:
+            word = int.from_bytes(self._big.get(_u32(ifindex)) or b"", sys.byteorder)
+        return self.get(word - 1) if word else None
+
+    def items(self) -> Iterator[Vif]:
+        """All vifs, by idx."""
+        for _, slot in self._index.nonzero():
+            yield unpack_vif(self._layout, self._array.get(slot))
+
+    def free_idx(self, ifindex: int) -> int:
+        """The idx for a netdevice for which none was asked: `ifindex` itself if it is
+        free and below 4350 (upstream's numbering), else the lowest free one.
+
+        Raises Refused if all are in use.
+        """
+        used = {idx for idx, _ in self._index.nonzero()}
+        if 0 <= ifindex < FIRST_FIXED and ifindex not in used:
+            return ifindex
+        for idx in range(FIRST_FIXED):
+            if idx not in used:
+                return idx
+        raise Refused(f"all {FIRST_FIXED} vifs are in use: delete one first")
+
+    def is_attached(self, idx: int) -> bool:
+        """Whether dp-core sees the packets of this vif's netdevice."""
+        try:
+            with link.open_link(self._pin(idx)) as opened:
+                return opened.info().ifindex != 0
+        except NoSuchEntry:
+            return False
+
+    def stats(self, idx: int, core: int | None = None) -> VifStats:
+        """Packets and bytes of a vif. NoSuchEntry; BadValue: no such CPU."""
+        self._require(idx)
+        layout = self._home.layout("vr_vif_stats")
+        rows = one_cpu(self._home.percpu("vif_stats").get(idx), core)
+        return VifStats.total([layout.unpack(row) for row in rows])
+
+    def drops(self, idx: int) -> dict[int, int]:
+        """Packets that came in by this vif and were dropped, by reason; all reasons."""
+        self._require(idx)
+        counts = self._home.array("vif_drops").get(idx)
+        return dict(enumerate(memoryview(counts).cast("Q").tolist()))
+
+    def clear_stats(self, idx: int) -> None:
+        """Sets all counters of a vif to zero."""
+        self._require(idx)
+        with self._home.lock():
+            self._zero(idx)
+
+    # ---- writing ------------------------------------------------------------------
+
+    def add(self, vif: Vif) -> Vif:
+        """Adds the vif with zero counters and attaches dp-core to its netdevice.
+
+        A vif of that idx on the same netdevice is changed instead; on a netdevice
+        that is gone, replaced. A Physical vif with VHOST_PHYS is attached only
+        when a Host vif names it in `xconnect`: alone it would take the host's
+        packets away. Adding that Host vif sets X on both unless an agent is there.
+        Adding the Agent vif takes X off all Host and Physical vifs.
+        Call it in the instance's network namespace. Raises BadValue, Refused,
+        TableFull, DeviceError; then nothing has changed.
+        """
+        if not self._home.instance.is_here():
+            raise Refused(
+                f"{vif.name} is in another network namespace than vRouter "
+                f"{self._home.instance.name!r}"
+            )
+        with self._home.lock():
+            old = self.get(vif.idx)
+            if old is not None and old.ifindex == vif.ifindex:
+                vif = self.change(vif)
+                # Whoever added it may have died before it was tied to everything.
+                self._tie(vif, ExitStack())
+                return self._require(vif.idx)
+            vif = replace(vif, flags=stored_flags(vif, 0))
+            check_vif(self._home, vif)
+            device = check_device(vif)
+            self._check_others(vif, old)
+            if vif.type in (VifType.PHYSICAL, VifType.VIRTUAL) and netdev.tx_checksum(device):
+                vif = replace(vif, flags=vif.flags | VifFlag.TX_CSUM)
+            if old is not None:
+                self.delete(old.idx)
+            with ExitStack() as undo:
+                vif = self._add(vif, undo)
+                undo.pop_all()
+        return vif
+
+    def change(self, vif: Vif) -> Vif:
+        """Replaces what is stored of the vif; as it is stored then.
+
+        Flags are replaced as a whole, except Tc, Vof, GRO and mergeable buffers, which
+        are the data plane's. name, type and netdevice cannot change; the partner of a
+        cross-connect stays. Raises NoSuchEntry, BadValue, Refused.
+        """
+        with self._home.lock():
+            old = self._require(vif.idx)
+            check_change(old, vif)
+            vif = replace(vif, flags=stored_flags(vif, old.flags), xconnect=old.xconnect)
+            check_vif(self._home, vif)
+            if vif != old:
+                self._write(vif)
+        return vif
+
+    def delete(self, idx: int) -> None:
+        """Detaches dp-core from the netdevice and removes the vif.
+
+        Deleting the Host vif detaches its physicals too: dp-core would send what
+        they receive to a vif that is gone. Nexthops that name the vif stay
+        (dp-core counts INVALID_IF). Raises NoSuchEntry, Refused.
+        """
+        with self._home.lock():
+            vif = self._require(idx)
+            if vif.type == VifType.PHYSICAL:
+                self._check_unused(vif)
+            if vif.type == VifType.HOST:
+                for physical in self._physicals_of(vif):
+                    link.detach(self._pin(physical.idx))
+                    flags = physical.flags & ~VifFlag.XCONNECT
+                    self._write(replace(physical, flags=flags, xconnect=None))
+            if self._config.get().agent_vif == idx:
+                self._config.set(agent_vif=None)
+            self._remove(vif)
+
+    def collect(self) -> int:
+        """Frees slots that a writer took and died before it used them; how many."""
+        with self._home.lock():
+            named = {slot for _, slot in self._index.nonzero()}
+            lost = self._home.lost_slots("vif_retire", named)
+            for slot in lost:
+                self._slots.retire(slot)
+        return len(lost)
+
+    # ---- how ------------------------------------------------------------------------
+
+    @property
+    def _slots(self) -> SlotAllocator:
+        return self._home.slots("vif_retire", "vif", "spare_vifs")
+
+    def _pin(self, idx: int) -> Path:
+        return self._home.instance.link_dir / f"vif{idx}"
+
+    def _require(self, idx: int) -> Vif:
+        vif = self.get(idx)
+        if vif is None:
+            raise NoSuchEntry(f"there is no vif0/{idx}: see `vif --list`")
+        return vif
+
+    def _check_others(self, vif: Vif, old: Vif | None) -> None:
+        """What `vif` may not do to other vifs, or to the one it replaces."""
+        if old is not None and netdev.exists(old.ifindex):
+            raise Refused(
+                f"vif0/{vif.idx} is {old.name}: delete it first, or take another idx for {vif.name}"
+            )
+        same = self.by_ifindex(vif.ifindex)
+        if same is not None:
+            raise Refused(f"netdevice {vif.name} is vif0/{same.idx} already")
+        if vif.type == VifType.AGENT:
+            agent = self._config.get().agent_vif
+            if agent is not None and agent != vif.idx and self._index.get(agent):
+                raise Refused(f"vif0/{agent} is the Agent vif: there is only one, delete it first")
+        if vif.type == VifType.HOST and vif.xconnect is not None:
+            self._check_partner(vif)
+
+    def _check_partner(self, vif: Vif) -> None:
+        partner = self.get(vif.xconnect) if vif.xconnect is not None else None
+        if partner is None or partner.type != VifType.PHYSICAL:
+            raise Refused(
+                f"{vif.name} cannot cross-connect to vif0/{vif.xconnect}: that is no Physical "
+                "vif, add the Physical one first"
+            )
+        host = None if partner.xconnect is None else self.get(partner.xconnect)
+        if host is not None and host.idx != vif.idx:
+            raise Refused(f"{partner.name} is cross-connected with {host.name} already")
+
+    def _check_unused(self, physical: Vif) -> None:
+        for vif in self.items():
+            if vif.type == VifType.HOST and vif.xconnect == physical.idx:
+                raise Refused(
+                    f"{physical.name} (vif0/{physical.idx}) carries {vif.name} "
+                    f"(vif0/{vif.idx}): delete that first"
+                )
+
+    def _physicals_of(self, host: Vif) -> list[Vif]:
+        return [
+            vif for vif in self.items() if vif.type == VifType.PHYSICAL and vif.xconnect == host.idx
+        ]
+
+    def _add(self, vif: Vif, undo: ExitStack) -> Vif:
+        agent = self._config.get().agent_vif is not None
+        if vif.type == VifType.HOST:
+            vif = replace(vif, flags=_crossed(vif.flags, on=not agent))
+        self._zero(vif.idx)
+        undo.callback(self._remove, vif)
+        self._write(vif)
+        self._tie(vif, undo)
+        return vif
+
+    def _tie(self, vif: Vif, undo: ExitStack) -> None:
+        """Ties a stored vif to its netdevice, its partner and the configuration,
+        as far as it is not yet."""
+        self._map(vif)
+        if vif.type == VifType.PHYSICAL and vif.flags & VifFlag.VHOST_PHYS and vif.xconnect is None:
+            return
+        if not self.is_attached(vif.idx):
+            self._attach(vif)
+        if vif.type == VifType.HOST and vif.xconnect is not None:
+            self._tie_physical(vif, self._require(vif.xconnect), undo)
+        if vif.type == VifType.AGENT and self._config.get().agent_vif != vif.idx:
+            undo.callback(self._config.set, agent_vif=None)
+            self._config.set(agent_vif=vif.idx)
+            for other in list(self.items()):
+                if other.type in _UPLINKS and other.flags & VifFlag.XCONNECT:
+                    undo.callback(self._write, other)
+                    self._write(replace(other, flags=_crossed(other.flags, on=False)))
+
+    def _tie_physical(self, host: Vif, physical: Vif, undo: ExitStack) -> None:
+        if physical.xconnect != host.idx:
+            undo.callback(self._write, physical)
+            flags = _crossed(physical.flags, on=bool(host.flags & VifFlag.XCONNECT))
+            self._write(replace(physical, flags=flags, xconnect=host.idx))
+        if not self.is_attached(physical.idx):
+            undo.callback(link.detach, self._pin(physical.idx))
+            self._attach(physical)
+
+    def _write(self, vif: Vif) -> None:
+        old = self._index.get(vif.idx)
+        fresh = self._slots.allocate()
+        try:
+            self._array.set(fresh, pack_vif(self._layout, vif))
+            self._index.set(vif.idx, fresh)
+        except BaseException:
+            self._slots.release(fresh)
+            raise
+        if old:
+            self._slots.retire(old)
+
+    def _map(self, vif: Vif) -> None:
+        if vif.ifindex < self._by_ifindex.size:
+            self._by_ifindex.set(vif.ifindex, vif.idx + 1)
+        else:
+            self._big.set(_u32(vif.ifindex), _u32(vif.idx + 1))
+
+    def _unmap(self, vif: Vif) -> None:
+        if vif.ifindex < self._by_ifindex.size:
+            if self._by_ifindex.get(vif.ifindex) == vif.idx + 1:
+                self._by_ifindex.set(vif.ifindex, 0)
+        elif self._big.get(_u32(vif.ifindex)) == _u32(vif.idx + 1):
+            self._big.delete(_u32(vif.ifindex))
+
+    def _attach(self, vif: Vif) -> None:
+        fd = libbpf.obj_get(self._home.instance.prog_dir / "vr_entry")
+        try:
+            link.attach(fd, vif.ifindex, self._pin(vif.idx)).close()
+        except DeviceError as error:
+            raise DeviceError(f"{vif.name}: {error}") from None
+        finally:
+            os.close(fd)
+
+    def _remove(self, vif: Vif) -> None:
+        link.detach(self._pin(vif.idx))
+        self._unmap(vif)
+        slot = self._index.get(vif.idx)
+        if slot:
+            self._index.set(vif.idx, 0)
+            self._slots.retire(slot)
+        self._zero(vif.idx)
+
+    def _zero(self, idx: int) -> None:
+        self._home.percpu("vif_stats").set_zero(idx)
+        drops = self._home.array("vif_drops")
+        drops.set(idx, bytes(drops.value_size))
+
+
+def _u32(number: int) -> bytes:
+    return number.to_bytes(4, sys.byteorder)
+
+
+def _crossed(flags: VifFlag, *, on: bool) -> VifFlag:
+    return flags | VifFlag.XCONNECT if on else flags & ~VifFlag.XCONNECT

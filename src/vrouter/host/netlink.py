@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Netdevices of the calling thread's network namespace: the one door to pyroute2.
+
+Errors are DeviceError, one line that names the device and the kernel's reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from pyroute2 import IPRoute, NetlinkError  # type: ignore[import-untyped]
+
+from vrouter.dpcore.errors import DeviceError
+
+IFF_UP = 1
+IFF_PROMISC = 0x100
+ARPHRD_ETHER = 1
+_ADDR_GEN_MODE_NONE = 1
+
+
+@dataclass(frozen=True)
+class Link:
+    """A netdevice as the kernel shows it; `mac` in wire order."""
+
+    ifindex: int
+    name: str
+    mac: bytes
+    mtu: int
+    flags: int
+    kind: str
+    hardware: int
+    peer: int
+    peer_elsewhere: bool
+
+    @property
+    def up(self) -> bool:
+        return bool(self.flags & IFF_UP)
+
+
+def mac_text(mac: bytes) -> str:
+    """02:00:... of six bytes."""
+    return mac.hex(":")
+
+
+@contextlib.contextmanager
+def _explain(what: str) -> Iterator[None]:
+    try:
+        yield
+    except NetlinkError as error:
+        raise DeviceError(f"{what}: {error.args[1] if len(error.args) > 1 else error}") from error
+
+
+class Netlink:
+    """One netlink socket in the namespace in which it is opened; a context manager."""
+
+    def __init__(self) -> None:
+        self._socket: Any = IPRoute()
+
+    def __enter__(self) -> Netlink:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._socket.close()
+
+    def get(self, name: str) -> Link | None:
+        """The device of that name, or None."""
+        try:
+            messages = self._socket.link("get", ifname=name)
+        except NetlinkError:
+            return None
+        return _link(messages[0]) if messages else None
+
+    def need(self, name: str) -> Link:
+        """The device of that name; DeviceError with the names that exist if there is none."""
+        link = self.get(name)
+        if link is None:
+            there = ", ".join(one.name for one in self.links())
+            raise DeviceError(f"no netdevice {name} in this network namespace; there are: {there}")
+        return link
+
+    def links(self) -> list[Link]:
+        """All devices, by ifindex."""
+        found = [_link(message) for message in self._socket.get_links()]
+        return sorted(found, key=lambda link: link.ifindex)
+
+    def add_veth(
+        self,
+        name: str,
+        peer: str,
+        *,
+        mac: bytes | None = None,
+        peer_mac: bytes | None = None,
+        mtu: int = 1500,
+        peer_netns: str | None = None,
+    ) -> Link:
+        """Make a veth pair; the far end in namespace file `peer_netns` if given. Both down."""
+        ends: list[dict[str, Any]] = [{"ifname": name, "mtu": mtu}, {"ifname": peer, "mtu": mtu}]
+        for end, address in zip(ends, (mac, peer_mac), strict=True):
+            if address is not None:
+                end["address"] = mac_text(address)
+        with contextlib.ExitStack() as stack:
+            if peer_netns is not None:
+                handle = stack.enter_context(open(peer_netns, "rb"))
+                ends[1]["net_ns_fd"] = handle.fileno()
+            with _explain(f"cannot make veth pair {name}/{peer}"):
+                self._socket.link("add", kind="veth", peer=ends[1], **ends[0])
+        return self.need(name)
+
+    def set(self, link: Link, **values: Any) -> None:
+        """Change `state` ("up"/"down"), `mtu`, `ifname`, `txqlen`, `address` of a device."""
+        with _explain(f"cannot set {values} on {link.name}"):
+            self._socket.link("set", index=link.ifindex, **values)
+
+    def up(self, name: str) -> None:
+        """Set a device up."""
+        self.set(self.need(name), state="up")
+
+    def no_link_local(self, link: Link) -> None:
+        """Let the kernel make no IPv6 link-local address on the device (addrgenmode none)."""
+        mode = {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_MODE_NONE]]}
+        with _explain(f"cannot set addrgenmode of {link.name}"):
+            self._socket.link(
+                "set", index=link.ifindex, IFLA_AF_SPEC={"attrs": [["AF_INET6", mode]]}
+            )
+
+    def delete(self, name: str) -> bool:
+        """Delete a device; False if there is none of that name."""
+        link = self.get(name)
+        if link is None:
+            return False
+        with _explain(f"cannot delete netdevice {name}"):
+            self._socket.link("del", index=link.ifindex)
+        return True
+
+    def add_address(self, name: str, address: str, prefix: int) -> None:
+        """Give a device an address."""
+        with _explain(f"cannot add {address}/{prefix} to {name}"):
+            self._socket.addr(
+                "add", index=self.need(name).ifindex, address=address, prefixlen=prefix
+            )
+
+    def add_default_route(self, gateway: str) -> None:
+        """Add an IPv4 default route to the main table."""
+        with _explain(f"cannot add a default route by {gateway}"):
+            self._socket.route("add", dst="default", gateway=gateway)
+
+    def flush_neighbours(self, name: str) -> None:
+        """Forget the device's ARP and ND entries."""
+        with _explain(f"cannot flush the neighbours of {name}"):
+            index = self.need(name).ifindex
+            for family in (socket.AF_INET, socket.AF_INET6):
+                for one in self._socket.get_neighbours(family=family, ifindex=index):
+                    self._socket.neigh(
+                        "del", family=family, ifindex=index, dst=one.get_attr("NDA_DST")
+                    )
+
+
+def _link(message: Any) -> Link:
+    address = message.get_attr("IFLA_ADDRESS") or "00:00:00:00:00:00"
+    info = message.get_attr("IFLA_LINKINFO")
+    return Link(
+        ifindex=message["index"],
+        name=message.get_attr("IFLA_IFNAME"),
+        mac=bytes.fromhex(address.replace(":", "")),
+        mtu=message.get_attr("IFLA_MTU"),
+        flags=message["flags"],
+        kind=(info.get_attr("IFLA_INFO_KIND") or "") if info is not None else "",
+        hardware=message["ifi_type"],
+        peer=message.get_attr("IFLA_LINK") or 0,
+        peer_elsewhere=message.get_attr("IFLA_LINK_NETNSID") is not None,
+    )

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make a lab's namespaces, devices and vRouters, and remove them again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address
+
+from vrouter.dpcore.core import DpCore
+from vrouter.dpcore.errors import Refused, VrouterError
+from vrouter.dpcore.instance import find_instance
+from vrouter.dpcore.loader import load, unload
+from vrouter.dpcore.names import VifType
+from vrouter.dpcore.records import Vif
+from vrouter.dpcore.sizes import SMALL
+from vrouter.host import devices, netns, offload, ports, vhost
+from vrouter.host.netlink import Netlink
+from vrouter.lab import state
+from vrouter.lab.program import l3_encap, program
+from vrouter.lab.topology import (
+    NIC,
+    ROUTER_MAC,
+    VM_DEVICE,
+    VM_MTU,
+    WIRE_MTU,
+    Host,
+    Lab,
+    Vm,
+    mac_bytes,
+)
+
+Say = Callable[[str], None]
+_NODE = re.compile(r"(h|vm)[0-9]+")
+_GRACE = 2.0  # seconds between SIGTERM and SIGKILL
+
+
+def up(lab: Lab, say: Say) -> Lab:
+    """Build a planned lab; one that is whole stays as it is, a broken one is built again.
+
+    Raises Refused when a lab of that id was made with other options, Busy when another process
+    is at it. After an error nothing is left.
+    """
+    there = state.load(lab.id)
+    if there is not None and there.phase == "up" and is_whole(there):
+        if _options(there) != _options(lab):
+            raise Refused(
+                f"lab {lab.id} is up with {_options(there)}: take it down first, "
+                "or give this one another --id"
+            )
+        say(f"lab {lab.id} is up already")
+        return there
+    claimed = state.claim(lab, "building")
+    try:
+        if _remove(claimed):
+            say(f"removed what was left of an earlier lab {lab.id}")
+        _build(claimed, say)
+        return state.finish(claimed)
+    except BaseException:
+        _remove(claimed)
+        state.release(lab.id)
+        raise
+
+
+def down(lab_id: str, say: Say) -> None:
+    """Remove a lab, built or half built, and its processes. Nothing there is no error."""
+    there = state.load(lab_id)
+    if there is None and not _namespaces(lab_id) and lab_id not in state.ids():
+        say(f"lab {lab_id} is not up: nothing to do")
+        return
+    if there is None:  # its file was lost: go by the names alone
+        from vrouter.lab.topology import plan  # noqa: PLC0415 - only for this rare case
+
+        there = plan("two-hosts", lab_id, encap="vxlan", forwarding="l2", wire="tso")
+    claimed = state.claim(there, "leaving")
+    for line in _remove(claimed):
+        say(line)
+    state.release(lab_id)
+    say(f"lab {lab_id} is gone")
+
+
+def is_whole(lab: Lab) -> bool:
+    """True if every namespace lives and every host's vRouter is loaded and has its vhost0."""
+    if not all(netns.exists(lab.netns(node)) for node in lab.nodes):
+        return False
+    for host in lab.hosts:
+        instance = find_instance(lab.instance(host.name))
+        if not instance.is_loaded() or vhost.physical_of(instance) != NIC:
+            return False
+    return True
+
+
+def _options(lab: Lab) -> str:
+    return f"--encap {lab.encap} --forwarding {lab.forwarding} --wire {lab.wire}"
+
+
+def _build(lab: Lab, say: Say) -> None:
+    for node in lab.nodes:
+        netns.create(lab.netns(node))
+        with netns.enter(lab.netns(node)), Netlink() as links:
+            # only packets that somebody sent on purpose: no ND, MLD or router solicitations
+            for scope in ("all", "default"):
+                netns.sysctl(f"net/ipv6/conf/{scope}/disable_ipv6", 1)
+            links.up("lo")
+    say(f"made namespaces {', '.join(lab.netns(node) for node in lab.nodes)}")
+    _wire(lab)
+    say(f"joined {' and '.join(host.name for host in lab.hosts)} by a wire ({lab.wire})")
+    for host in lab.hosts:
+        with netns.enter(lab.netns(host.name)):
+            _host(lab, host)
+        mine = ", ".join(vm.name for vm in lab.vms if vm.host == host.name)
+        say(f"{host.name}: vRouter {lab.instance(host.name)}, {NIC} behind vhost0, VMs {mine}")
+
+
+def _wire(lab: Lab) -> None:
+    left, right = lab.hosts
+    with netns.enter(lab.netns(left.name)), Netlink() as links:
+        links.add_veth(
+            NIC,
+            NIC,
+            mac=mac_bytes(left.mac),
+            peer_mac=mac_bytes(right.mac),
+            mtu=WIRE_MTU,
+            peer_netns=str(netns.path(lab.netns(right.name))),
+        )
+    for host in lab.hosts:
+        with netns.enter(lab.netns(host.name)), Netlink() as links:
+            if lab.wire == "plain":
+                offload.make_plain(NIC)
+            links.add_address(NIC, host.ip, 24)
+            links.up(NIC)
+
+
+def _host(lab: Lab, host: Host) -> None:
+    instance = find_instance(lab.instance(host.name))
+    load(instance, SMALL)
+    with DpCore.open(instance) as core:
+        devices.ensure_packet_devices(core)
+        vhost.up(instance, NIC)
+        for vm in lab.vms:
+            if vm.host == host.name:
+                _vm(core, lab, vm)
+        program(core, lab, host)
+
+
+def _vm(core: DpCore, lab: Lab, vm: Vm) -> None:
+    network = lab.network(vm.network)
+    link = ports.make_veth(
+        vm.tap,
+        ports.Port(
+            netns=lab.netns(vm.name),
+            device=VM_DEVICE,
+            mac=mac_bytes(vm.mac),
+            ip=vm.ip,
+            prefix=int(network.subnet.partition("/")[2]),
+            gateway=network.gateway,
+            mtu=VM_MTU,
+        ),
+    )
+    core.vifs.add(
+        Vif(
+            idx=core.vifs.free_idx(link.ifindex),
+            name=vm.tap,
+            type=VifType.VIRTUAL,
+            vrf=network.vrf,
+            mac=ROUTER_MAC,
+            nh_id=l3_encap(lab, vm),
+            ip=IPv4Address(vm.ip),
+            os_ifindex=link.ifindex,
+            ifindex=link.ifindex,
+            peer=True,
+        )
+    )
+
+
+def _namespaces(lab_id: str) -> list[str]:
+    prefix = f"{lab_id}-"
+    return [
+        name
+        for name in netns.names()
+        if name.startswith(prefix) and _NODE.fullmatch(name[len(prefix) :])
+    ]
+
+
+def _remove(lab: Lab) -> list[str]:
+    """Remove everything of a lab by its names; returns a line for each thing that was there."""
+    done: list[str] = []
+    namespaces = _namespaces(lab.id)
+    ended = _end_processes(namespaces)
+    if ended:
+        done.append(f"ended processes {', '.join(map(str, ended))}")
+    for host in lab.hosts:
+        instance = find_instance(lab.instance(host.name))
+        if instance.run_dir.exists() or instance.pin_dir.exists():
+            with contextlib.suppress(Refused):
+                unload(instance)
+            done.append(f"unloaded vRouter {instance.name}")
+    for name in namespaces:
+        if netns.delete(name):
+            done.append(f"removed namespace {name}")
+    return done
+
+
+def _end_processes(namespaces: list[str]) -> list[int]:
+    spared = _ancestors()
+    found = [pid for name in namespaces for pid in netns.processes(name) if pid not in spared]
+    if spared & {pid for name in namespaces for pid in netns.processes(name)}:
+        raise VrouterError("this command runs inside the lab: run it from outside")
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + _GRACE
+        left = [pid for pid in found if _signal(pid, number)]
+        while left and time.monotonic() < deadline:
+            time.sleep(0.02)
+            left = [pid for pid in left if _signal(pid, 0)]
+    return found
+
+
+def _ancestors() -> set[int]:
+    chain: set[int] = set()
+    pid = os.getpid()
+    while pid > 1 and pid not in chain:
+        chain.add(pid)
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            pid = int(file.read().rpartition(")")[2].split()[1])
+    return chain
+
+
+def _signal(pid: int, number: int) -> bool:
+    """Send a signal; False when the process is gone (or a zombie, which nobody needs)."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            if file.read().rpartition(")")[2].split()[0] == "Z":
+                return False
+        os.kill(pid, number)
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return True

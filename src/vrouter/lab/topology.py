@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a lab is made of: plain records, and the plan of `two-hosts`.
+
+            h1 ------------------ wire ------------------ h2
+       vm1  vm2  vm4                                   vm3  vm5
+
+blue: vm1, vm2, vm3. red: vm4 and vm5, with vm1's and vm3's IP and MAC (overlapping tenants).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from vrouter.dpcore.errors import UsageError
+
+LABS = ("two-hosts",)
+ENCAPS = ("vxlan", "mplsoudp", "mplsogre")
+FORWARDINGS = ("l2", "l3")
+WIRES = ("tso", "plain")
+NIC = "eth0"
+VM_DEVICE = "eth0"
+WIRE_MTU = 1500
+VM_MTU = 1400  # the longest overhead, VXLAN's 50 bytes, fits the wire with room to spare
+ROUTER_MAC = bytes.fromhex("00005e000100")
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host: its underlay address and its NIC's MAC (text)."""
+
+    name: str
+    number: int
+    ip: str
+    mac: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """A tenant's network: VRF `vrf` on every host, VNI for VXLAN, label of its flood tree."""
+
+    name: str
+    vrf: int
+    vni: int
+    flood_label: int
+    subnet: str
+    gateway: str
+
+
+@dataclass(frozen=True)
+class Vm:
+    """A VM: a namespace behind a veth. Labels are those by which its host is asked for it."""
+
+    name: str
+    number: int
+    host: str
+    network: str
+    ip: str
+    mac: str
+    l3_label: int
+    l2_label: int
+
+    @property
+    def tap(self) -> str:
+        """Name of the host's end of its veth."""
+        return f"tap-{self.name}"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A planned or built lab. `phase`: building, up or leaving; `pid`: who is at it."""
+
+    id: str
+    lab: str
+    encap: str
+    forwarding: str
+    wire: str
+    hosts: tuple[Host, ...]
+    networks: tuple[Network, ...]
+    vms: tuple[Vm, ...]
+    phase: str = "building"
+    pid: int = 0
+    pid_start: int = 0
+
+    def netns(self, node: str) -> str:
+        """Name of a node's network namespace."""
+        return f"{self.id}-{node}"
+
+    def instance(self, host: str) -> str:
+        """Name of a host's vRouter."""
+        return f"{self.id}-{host}"
+
+    @property
+    def nodes(self) -> list[str]:
+        return [host.name for host in self.hosts] + [vm.name for vm in self.vms]
+
+    def host(self, name: str) -> Host:
+        return next(host for host in self.hosts if host.name == name)
+
+    def network(self, name: str) -> Network:
+        return next(network for network in self.networks if network.name == name)
+
+    def vm(self, name: str) -> Vm:
+        return next(vm for vm in self.vms if vm.name == name)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Lab:
+        values = dict(data)
+        values["hosts"] = tuple(Host(**one) for one in data["hosts"])
+        values["networks"] = tuple(Network(**one) for one in data["networks"])
+        values["vms"] = tuple(Vm(**one) for one in data["vms"])
+        return cls(**values)
+
+    def describe(self) -> dict[str, Any]:
+        """What `lab show --json` prints: every node by name, and how the lab was made."""
+        nodes: dict[str, Any] = {}
+        for host in self.hosts:
+            nodes[host.name] = {
+                "kind": "host",
+                "ip": host.ip,
+                "mac": host.mac,
+                "netns": self.netns(host.name),
+                "instance": self.instance(host.name),
+            }
+        for vm in self.vms:
+            nodes[vm.name] = {
+                "kind": "vm",
+                "host": vm.host,
+                "network": vm.network,
+                "ip": vm.ip,
+                "mac": vm.mac,
+                "netns": self.netns(vm.name),
+            }
+        return {
+            "id": self.id,
+            "lab": self.lab,
+            "encap": self.encap,
+            "forwarding": self.forwarding,
+            "wire": self.wire,
+            "phase": self.phase,
+            "nodes": nodes,
+        }
+
+
+def mac_bytes(text: str) -> bytes:
+    """The six bytes of 02:00:..."""
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def check_id(text: str) -> str:
+    """A lab's id, as it was given; UsageError if it cannot name namespaces and instances."""
+    if not _ID.fullmatch(text):
+        raise UsageError(
+            f"a lab's id is lower-case letters, digits and dashes, at most 31, not {text!r}"
+        )
+    return text
+
+
+def plan(lab: str, lab_id: str, *, encap: str, forwarding: str, wire: str) -> Lab:
+    """The plan of lab `lab` under id `lab_id`. UsageError for an unknown lab."""
+    if lab not in LABS:
+        raise UsageError(f"there is no lab {lab!r}; there is: {', '.join(LABS)}")
+    hosts = tuple(Host(f"h{n}", n, f"172.30.0.{n}", f"02:00:00:00:00:{n:02x}") for n in (1, 2))
+    subnet = IPv4Network("10.1.1.0/24")
+    gateway = str(subnet.broadcast_address - 1)
+    networks = tuple(
+        Network(name, vrf, 5000 + vrf, 500 + vrf, str(subnet), gateway)
+        for vrf, name in ((1, "blue"), (2, "red"))
+    )
+    places = (  # number, host, network, last byte of IP and MAC
+        (1, "h1", "blue", 1),
+        (2, "h1", "blue", 2),
+        (3, "h2", "blue", 3),
+        (4, "h1", "red", 1),
+        (5, "h2", "red", 3),
+    )
+    vms = tuple(
+        Vm(
+            name=f"vm{number}",
+            number=number,
+            host=host,
+            network=network,
+            ip=str(IPv4Address(int(subnet.network_address) + last)),
+            mac=f"02:00:0a:01:01:{last:02x}",
+            l3_label=100 + number,
+            l2_label=200 + number,
+        )
+        for number, host, network, last in places
+    )
+    return Lab(check_id(lab_id), lab, encap, forwarding, wire, hosts, networks, vms)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the man pages say beyond the parsers: purpose, output, JSON keys, files, exit codes.
+
+A line with a tab is an entry: head, tab, text. A blank line begins a paragraph.
+"""
+
+from __future__ import annotations
+
+Section = tuple[str, str]
+
+PURPOSES = {
+    "dropstats": "count dropped packets by reason",
+    "mpls": "show and change the MPLS input label map",
+    "nh": "show and change nexthops",
+    "rt": "show and change routes and bridge entries",
+    "vif": "show and change the ports of dp-core",
+    "vrfstats": "show the counters of VRFs",
+    "vrinfo": "show which dp-core is loaded",
+    "vrouter": "load dp-core, put it in place, follow packets, run labs",
+    "vxlan": "show and change the VXLAN table",
+}
+
+COMMON: tuple[Section, ...] = (
+    (
+        "EXIT STATUS",
+        "0\tdone, or nothing to do\n"
+        "1\tfailed for an unexpected reason\n"
+        "2\twrong usage\n"
+        "3\trefused: understood, and not possible or not supported\n"
+        "4\tdp-core is not loaded\n"
+        "130\tinterrupted\n"
+        "141\twhoever read the output stopped reading\n\n"
+        "Errors are one line on standard error. A command that changes something says in one "
+        'line what it did; with --json as {"changed": true|false, "message": TEXT}. Asked for '
+        "what is so already, it changes nothing, says so and exits with 0.",
+    ),
+    (
+        "ENVIRONMENT",
+        "VROUTER_NAME\tthe instance to work on when --name is not given; without either it is "
+        "the one that belongs to this network namespace, else vrouter",
+    ),
+    (
+        "FILES",
+        "/run/vrouter/NAME\truntime folder of instance NAME\n"
+        "/run/vrouter/bpf/NAME\tits pinned maps, programs and links",
+    ),
+)
+
+SECTIONS: dict[str, tuple[Section, ...]] = {
+    "vif": (
+        (
+            "OUTPUT",
+            "A legend of the flags, then a block for each vif: number and device, for a physical "
+            "one speed in Mbit/s and duplex, NH where it has a nexthop of its own; type, MAC and "
+            "IP address; VRF, VRF for broadcast and multicast (65535 is none), flags, QoS map, "
+            "references (1 and one for each nexthop that leaves by it); packets and bytes from "
+            "the device (RX) and to it (TX); packets that came in here and were dropped. "
+            "Originals of which copies went on are not counted as drops.",
+        ),
+        (
+            "JSON",
+            "--list prints an array, --get one object with the keys vif, id, name, type, "
+            "transport, mac, ip, ip6, vrf, mcast_vrf, flags (array of the letters), nh (null: "
+            "none), qos, ref, mtu, os_ifindex, ifindex, xconnect (number of the partner), speed, "
+            "duplex, rx and tx (objects of packets, bytes, errors) and drops; with "
+            "--get-drop-stats also drop_reasons (array of reason, name, label, packets).",
+        ),
+        (
+            "NOTES",
+            "A vif of type vhost receives on the inner end of a pair: vhost0i for vhost0. "
+            "A physical vif with --vhost-phys is attached only once a vhost vif names it with "
+            "--xconnect; adding that one cross-connects both (X) while there is no agent. "
+            "Neither --policy nor --dhcp-enable has an effect before there is an agent.",
+        ),
+    ),
+    "nh": (
+        (
+            "JSON",
+            "--list prints an array, --get one object with the keys id, type, family, vrf, "
+            "ref_count, flags (array of words), oif (null: none), encap_family, encap (header in "
+            "hex), sip, dip, sport, dport, l3_vxlan_mac and members (array of nh, label).",
+        ),
+        (
+            "NOTES",
+            "Frames of a VNID are bridged: --type 7 --vxlan makes a nexthop of family AF_BRIDGE. "
+            "A composite is of one kind; the one that a broadcast entry leads to (--cmc) has "
+            "those with the VMs of this host (--cen) and with the tunnels (--cevpn) as members.",
+        ),
+    ),
+    "rt": (
+        (
+            "JSON",
+            "--dump prints an array. Of routes: vrf, prefix, ppl, flags (array of letters), "
+            "label (null: none), nh, stitched_mac, stitched_index. Of bridge entries: vrf, "
+            "index, mac, flags, label, nh, packets. --get prints an object with the key match, "
+            "whose value is such an object, or null.",
+        ),
+        (
+            "NOTES",
+            "The stitched MAC of a route is what ARP for its addresses is answered with. "
+            "When a route is deleted, the longest prefix that covers it takes over.",
+        ),
+    ),
+    "mpls": (("JSON", "--dump prints an array, --get one object: label, nh."),),
+    "vxlan": (("JSON", "--dump prints an array, --get one object: vnid, nh."),),
+    "dropstats": (
+        (
+            "JSON",
+            "An object: core (null: all CPUs) and drops, an array of reason (number), name, "
+            "label and packets, for every reason.",
+        ),
+    ),
+    "vrfstats": (
+        (
+            "JSON",
+            "--dump prints an array, --get one object: vrf, and each counter under the name of "
+            "the data plane (discards, receives, vxlan_tunnels, ...).",
+        ),
+    ),
+    "vrinfo": (("JSON", "tools_version, dpcore_version, object_sha256, instance."),),
+    "vrouter": (
+        (
+            "TRACE",
+            "A block for each packet: a line with its id and CPU, then a line for each event "
+            "with the time since the packet came in, what happened (rx, decap, bridge, inet, "
+            "nexthop, encap, tx, copy, trap, drop, arp-reply), and the addresses: the inner ones "
+            "once it is decapsulated. Copies of one packet are events of it.",
+        ),
+        (
+            "JSON",
+            "load, unload, vhost: changed and done (array of lines). status: instance, loaded, "
+            "loaded_at, version, tools_version, object_sha256, profile, netns_inode, netns "
+            "(here, elsewhere, gone), agent (null: none), attached (array of vif, device, "
+            "ifindex, alive), tables (name to used and limit), kernel (release, lacks). --info: "
+            "version, tools_version, object_sha256, startup, runtime, tables. trace: an object a "
+            "line for each event: id, ns, cpu, event, vif, device, vrf, nh, label, reason, "
+            "length, eth_type, proto, sip, dip, sport, dport.",
+        ),
+    ),
+}

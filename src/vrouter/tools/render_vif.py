@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text and JSON of `vif`: upstream's layout byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vrouter.dpcore.labels import VIF_FLAG_LETTERS, VIF_TYPE_LABELS, vif_flag_letters
+from vrouter.tools.words import NOT_LOST, mac_text, set_words
+
+if TYPE_CHECKING:
+    from vrouter.dpcore.records import Vif, VifStats
+
+HEADING = """\
+Vrouter Interface Table
+
+Flags: P=Policy, X=Cross Connect, S=Service Chain, Mr=Receive Mirror
+       Mt=Transmit Mirror, Tc=Transmit Checksum Offload, L3=Layer 3, L2=Layer 2
+       D=DHCP, Vp=Vhost Physical, Pr=Promiscuous, Vnt=Native Vlan Tagged
+       Mnp=No MAC Proxy, Dpdk=DPDK PMD Interface, Rfl=Receive Filtering Offload, \
+Mon=Interface is Monitored
+       Uuf=Unknown Unicast Flood, Vof=VLAN insert/strip offload, Df=Drop New Flows, \
+L=MAC Learning Enabled
+       Proxy=MAC Requests Proxied Always, Er=Etree Root, Mn=Mirror without Vlan Tag, \
+HbsL=HBS Left Intf
+       HbsR=HBS Right Intf, Ig=Igmp Trap Enabled
+"""
+
+INDENT = " " * 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class VifView:
+    """All that one entry of the list shows."""
+
+    vif: Vif
+    stats: VifStats
+    drops: Mapping[int, int] = field(default_factory=dict)  # reason -> packets
+    link: tuple[int, int] | None = None  # speed in Mbit/s and duplex
+    ref: int = 1
+
+
+def lost(drops: Mapping[int, int]) -> int:
+    """Packets lost: the sum over all reasons but those under which copies went on."""
+    return sum(count for reason, count in drops.items() if reason not in NOT_LOST)
+
+
+def entry_lines(view: VifView) -> Iterator[str]:
+    """The lines of one vif, without the blank line that ends it."""
+    vif, stats = view.vif, view.stats
+    first = f"{f'vif0/{vif.idx}':<12}OS: {vif.name}"
+    if view.link is not None:
+        first += f" (Speed {view.link[0]}, Duplex {view.link[1]})"
+    if vif.vlan is not None:
+        first += f" Vlan(o/i): {vif.ovlan}/{vif.vlan}"
+    if vif.parent is not None:
+        first += f" Parent:vif0/{vif.parent}"
+    if vif.nh_id:
+        first += f" NH: {vif.nh_id}"
+    yield first
+    yield (
+        f"{INDENT}Type:{VIF_TYPE_LABELS[vif.type]} HWaddr:{mac_text(vif.mac)} "
+        f"IPaddr:{vif.ip or '0.0.0.0'}"
+    )
+    if vif.ip6:
+        yield f"{INDENT}IP6addr:{vif.ip6}"
+    yield (
+        f"{INDENT}Vrf:{vif.vrf} Mcast Vrf:{vif.mcast_vrf} Flags:{vif_flag_letters(vif.flags)} "
+        f"QOS:{vif.qos} Ref:{view.ref}"
+    )
+    yield (
+        f"{INDENT}RX packets:{stats.rx_packets}  bytes:{stats.rx_bytes} errors:{stats.rx_errors}"
+    )
+    yield (
+        f"{INDENT}TX packets:{stats.tx_packets}  bytes:{stats.tx_bytes} errors:{stats.tx_errors}"
+    )
+    yield f"{INDENT}Drops:{lost(view.drops)}"
+
+
+def entry_json(view: VifView) -> dict[str, Any]:
+    """One vif as JSON; documented in vif(1)."""
+    vif, stats = view.vif, view.stats
+    return {
+        "vif": f"vif0/{vif.idx}",
+        "id": vif.idx,
+        "name": vif.name,
+        "type": VIF_TYPE_LABELS[vif.type],
+        "transport": vif.transport.name.lower(),
+        "mac": mac_text(vif.mac),
+        "ip": str(vif.ip or "0.0.0.0"),
+        "ip6": str(vif.ip6) if vif.ip6 else None,
+        "vrf": vif.vrf,
+        "mcast_vrf": vif.mcast_vrf,
+        "flags": set_words(vif.flags, VIF_FLAG_LETTERS),
+        "nh": vif.nh_id or None,
+        "qos": vif.qos,
+        "ref": view.ref,
+        "mtu": vif.mtu,
+        "os_ifindex": vif.os_ifindex,
+        "ifindex": vif.ifindex,
+        "xconnect": vif.xconnect,
+        "speed": view.link[0] if view.link else None,
+        "duplex": view.link[1] if view.link else None,
+        "rx": {
+            "packets": stats.rx_packets,
+            "bytes": stats.rx_bytes,
+            "errors": stats.rx_errors,
+        },
+        "tx": {
+            "packets": stats.tx_packets,
+            "bytes": stats.tx_bytes,
+            "errors": stats.tx_errors,
+        },
+        "drops": lost(view.drops),
+    }

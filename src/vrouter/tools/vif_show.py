@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reading half of `vif`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+from vrouter.dpcore.errors import NoSuchEntry, NotLoaded, Refused
+from vrouter.dpcore.names import VifType
+from vrouter.tools.common import emit_json, emit_lines, open_core
+from vrouter.tools.linkinfo import speed_duplex
+from vrouter.tools.render_stats import drop_json, drop_lines
+from vrouter.tools.render_vif import HEADING, VifView, entry_json, entry_lines
+
+if TYPE_CHECKING:
+    from vrouter.dpcore.core import DpCore
+    from vrouter.dpcore.records import Vif
+
+
+def find_vif(core: DpCore, text: str) -> Vif:
+    """The vif of that number, of that device name, or written as vif0/N; else NoSuchEntry."""
+    digits = text.removeprefix("vif0/")
+    found = core.vifs.get(int(digits)) if digits.isdecimal() else core.vifs.by_name(text)
+    if found is None:
+        raise NoSuchEntry(f"no vif {text}; `vif --list` shows all")
+    return found
+
+
+def show(args: argparse.Namespace) -> None:
+    """`vif --list` and `vif --get`."""
+    with open_core(args) as core:
+        vifs = list(core.vifs.items()) if args.list else [find_vif(core, args.get)]
+        views = list(_views(core, vifs, args.core))
+    if args.json:
+        objects = [entry_json(view) for view in views]
+        if args.get_drop_stats:
+            objects[0]["drop_reasons"] = drop_json(views[0].drops)
+        emit_json(objects if args.list else objects[0])
+        return
+    emit_lines([HEADING])
+    for view in views:
+        lines = [*entry_lines(view), ""]
+        if args.get_drop_stats:
+            lines += [*drop_lines(view.drops), ""]
+        emit_lines(lines)
+
+
+def _views(core: DpCore, vifs: list[Vif], cpu: int | None) -> Iterable[VifView]:
+    refs = Counter(nexthop.oif for nexthop in core.nexthops.items())
+    with _namespace(core):
+        for vif in vifs:
+            physical = vif.type == VifType.PHYSICAL
+            yield VifView(
+                vif=vif,
+                stats=core.vifs.stats(vif.idx, cpu),
+                drops=core.vifs.drops(vif.idx),
+                link=speed_duplex(vif.name) if physical else None,
+                ref=1 + refs[vif.idx],
+            )
+
+
+def _namespace(core: DpCore) -> AbstractContextManager[None]:
+    """The instance's namespace; ours, where that is gone: the tables can still be read."""
+    try:
+        fd = core.instance.open_netns()
+    except (NotLoaded, Refused):
+        return nullcontext()
+    if fd is None:
+        return nullcontext()
+    os.close(fd)
+    return core.instance.enter_netns()

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The writing half of `vif`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from vrouter.dpcore.errors import DeviceError, NoSuchEntry, Refused, UsageError
+from vrouter.dpcore.labels import VIF_TRANSPORT_NAMES, VIF_TYPE_LABELS, VIF_TYPE_NAMES
+from vrouter.dpcore.names import VifFlag, VifTransport, VifType
+from vrouter.dpcore.records import Vif
+from vrouter.tools.common import open_core, open_instance, report
+from vrouter.tools.linkinfo import LinkInfo, link
+from vrouter.tools.vif_show import find_vif
+
+if TYPE_CHECKING:
+    from vrouter.dpcore.core import DpCore
+
+SUPPORTED_TRANSPORTS = (VifTransport.ETH, VifTransport.VIRTUAL)
+# Flags that dp-core and the cross-connect set by themselves; a request says nothing of them.
+NOT_ASKED = VifFlag.XCONNECT | VifFlag.TX_CSUM | VifFlag.VLAN_OFFLOAD | VifFlag.GRO_NEEDED
+NOT_ASKED |= VifFlag.MRG_RXBUF
+
+
+def create(args: argparse.Namespace) -> None:
+    """`vif --create NAME --mac M`: the vhost device, not yet a vif."""
+    from vrouter.host import vhost  # noqa: PLC0415 - pyroute2 takes 240 ms
+
+    with open_instance(args).enter_netns():
+        made = vhost.create(args.mac, name=args.create)
+    text = f"made device {args.create}" if made else f"device {args.create} exists already"
+    report(args, text if made else f"{text}; nothing changed", changed=made)
+
+
+def add(args: argparse.Namespace) -> None:
+    """`vif --add NAME`: a vif of an existing device."""
+    transport = VIF_TRANSPORT_NAMES[args.transport or "eth"]
+    if transport not in SUPPORTED_TRANSPORTS:
+        raise Refused(
+            f"--transport {args.transport} is refused: there is no DPDK data plane; use eth"
+        )
+    with open_core(args) as core, core.instance.enter_netns(), core.lock():
+        wanted = _vif_of(core, args, transport)
+        before = core.vifs.by_name(args.add)
+        if before is None:
+            stored = core.vifs.add(wanted)
+            did = "added"
+        elif args.id is not None and args.id != before.idx:
+            raise Refused(f"{args.add} is vif0/{before.idx} already; delete that first")
+        elif _same(before, wanted := replace(wanted, idx=before.idx)):
+            text = f"vif0/{before.idx} ({args.add}) is so already; nothing changed"
+            report(args, text, changed=False)
+            return
+        elif before.ifindex != wanted.ifindex or before.type != wanted.type:
+            raise Refused(
+                f"vif0/{before.idx} is {args.add} as another device or type; delete that first"
+            )
+        else:
+            stored = core.vifs.change(wanted)
+            did = "changed"
+    kind = VIF_TYPE_LABELS[stored.type]
+    report(args, f"{did} vif0/{stored.idx} ({stored.name}, {kind})", changed=True)
+
+
+def _same(before: Vif, wanted: Vif) -> bool:
+    """Whether `wanted` asks for nothing new. L2 and L3 are both set where neither is asked."""
+    asked = VifFlag.L2 | VifFlag.L3
+    flags = (before.flags & ~NOT_ASKED, wanted.flags & ~NOT_ASKED)
+    if not flags[1] & asked:
+        flags = (flags[0] & ~asked, flags[1])
+    keys = ("type", "vrf", "mac", "ifindex", "os_ifindex", "transport", "peer")
+    partner = wanted.xconnect is None or wanted.xconnect == before.xconnect
+    return (
+        flags[0] == flags[1]
+        and partner
+        and all(getattr(before, key) == getattr(wanted, key) for key in keys)
+    )
+
+
+def _vif_of(core: DpCore, args: argparse.Namespace, transport: VifTransport) -> Vif:
+    kind = VIF_TYPE_NAMES[args.type]
+    device = link(args.add)
+    inner = _inner_end(args.add) if kind == VifType.HOST else device
+    if args.xconnect is not None and kind != VifType.HOST:
+        raise UsageError("--xconnect goes with --type vhost; leave it out")
+    return Vif(
+        idx=core.vifs.free_idx(device.ifindex) if args.id is None else args.id,
+        name=args.add,
+        type=kind,
+        ifindex=inner.ifindex,
+        os_ifindex=device.ifindex,
+        vrf=args.vrf,
+        mac=args.mac,
+        flags=_flags(args),
+        xconnect=None if args.xconnect is None else _partner(core, args.xconnect),
+        transport=transport,
+        peer=kind == VifType.VIRTUAL and device.peer_elsewhere,
+    )
+
+
+def _inner_end(name: str) -> LinkInfo:
+    """The end of a vhost pair on which dp-core receives: it has an i after the name."""
+    try:
+        return link(f"{name}i")
+    except DeviceError:
+        raise DeviceError(
+            f"{name} has no inner end {name}i; make it with `vif --create {name} --mac MAC`"
+        ) from None
+
+
+def _flags(args: argparse.Namespace) -> VifFlag:
+    flags = VifFlag(0)
+    for given, bit in (
+        (args.policy, VifFlag.POLICY),
+        (args.vhost_phys, VifFlag.VHOST_PHYS),
+        (args.dhcp_enable, VifFlag.DHCP),
+    ):
+        flags |= bit if given else VifFlag(0)
+    return flags
+
+
+def _partner(core: DpCore, text: str) -> int:
+    names = text.split(",")
+    if len(names) > 1:
+        raise Refused("--xconnect with several devices comes with a later release; give one")
+    found = core.vifs.by_name(names[0])
+    if found is None:
+        raise NoSuchEntry(f"--xconnect {names[0]}: no vif of that device; add the physical first")
+    if found.type != VifType.PHYSICAL:
+        raise DeviceError(f"--xconnect {names[0]}: that vif is not physical; name the NIC")
+    return found.idx
+
+
+def delete(args: argparse.Namespace) -> None:
+    """`vif --delete VIF`: the vif goes, its device stays."""
+    with open_core(args) as core, core.instance.enter_netns(), core.lock():
+        try:
+            vif = find_vif(core, args.delete)
+        except NoSuchEntry:
+            report(args, f"no vif {args.delete}; nothing changed", changed=False)
+            return
+        core.vifs.delete(vif.idx)
+    report(args, f"deleted vif0/{vif.idx} ({vif.name})", changed=True)
+
+
+def set(args: argparse.Namespace) -> None:  # noqa: A001 - named after the option
+    """`vif --set VIF --vrf V`."""
+    with open_core(args) as core, core.instance.enter_netns(), core.lock():
+        vif = find_vif(core, args.set)
+        if vif.vrf == args.vrf:
+            text = f"vif0/{vif.idx} ({vif.name}) is in VRF {vif.vrf} already; nothing changed"
+            report(args, text, changed=False)
+            return
+        core.vifs.change(replace(vif, vrf=args.vrf))
+    text = f"moved vif0/{vif.idx} ({vif.name}) from VRF {vif.vrf} to {args.vrf}"
+    report(args, text, changed=True)
+
+
+def clear(args: argparse.Namespace) -> None:
+    """`vif --clear [--id N]`."""
+    with open_core(args) as core, core.lock():
+        if args.id is not None:
+            vifs = [find_vif(core, str(args.id))]
+        else:
+            vifs = list(core.vifs.items())
+        for vif in vifs:
+            core.vifs.clear_stats(vif.idx)
+    what = f"vif0/{args.id}" if args.id is not None else f"{len(vifs)} vifs"
+    report(args, f"cleared the counters of {what}", changed=True)

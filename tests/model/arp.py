@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ARP: who answers, who floods, who passes it on; by the vif that it came by."""
+
+from . import l2
+from .const import (
+    Drop,
+    NhType,
+    RouteFlag,
+    Trap,
+    VifFlag,
+    VifType,
+)
+from .packet import Outcome, Packet
+from .state import Nexthop, Route
+from .wire import Arp, BadPacket, arp_answer, parse_arp
+
+LINK_LOCAL = bytes((169, 254))
+
+
+def _parse(packet: Packet) -> Arp | None:
+    try:
+        return parse_arp(packet.l3_data)
+    except BadPacket:
+        return None
+
+
+def from_vm(packet: Packet) -> Outcome:
+    """From a Virtual vif: answered if the route, or the vif, has the proxy flag; else flooded."""
+    arp = _parse(packet)
+    if arp is None:
+        return packet.drop(Drop.INVALID_ARP)
+    if arp.op == 2:
+        if not packet.l2.multicast:
+            return l2.bridge(packet)
+        packet.trap_copy(Trap.ARP)
+        return _flood_of_vm(packet)
+    if packet.l2.tagged:
+        return _flood_of_vm(packet)
+    found = packet.state.lookup(packet.vrf, arp.tpa)
+    if arp.gratuitous:
+        if packet.vif.has(VifFlag.MAC_PROXY):
+            return packet.drop(Drop.INVALID_ARP)
+        if found is not None and found.has(RouteFlag.ARP_TRAP):
+            packet.trap_copy(Trap.ARP)
+        return _flood_of_vm(packet)
+    if packet.vif.has(VifFlag.NO_MAC_PROXY) and not _is_gateway(packet, found):
+        return packet.drop(Drop.INVALID_ARP)
+    proxied = found is not None and found.has(RouteFlag.ARP_PROXY)
+    if not proxied and not packet.vif.has(VifFlag.MAC_PROXY):
+        return _flood_of_vm(packet)
+    entry = packet.state.stitched(found) if found is not None else None
+    if entry is not None:
+        packet.count_vrf("arp_virtual_stitch")
+        return packet.send(packet.vif, arp_answer(packet.frame, entry.mac))
+    if found is not None and found.has(RouteFlag.ARP_FLOOD):
+        return _flood_of_vm(packet)
+    packet.count_vrf("arp_virtual_proxy")
+    return packet.send(packet.vif, arp_answer(packet.frame, packet.vif.mac))
+
+
+def _flood_of_vm(packet: Packet) -> Outcome:
+    packet.count_vrf("arp_virtual_flood")
+    return l2.flood(packet)
+
+
+def from_host(packet: Packet) -> Outcome:
+    """From the host, not cross-connected: link-local and proxied targets are answered."""
+    arp = _parse(packet)
+    if arp is None:
+        return packet.drop(Drop.INVALID_ARP)
+    if arp.op == 2 or arp.gratuitous:
+        return packet.xconnect()
+    found = packet.state.lookup(packet.vrf, arp.tpa)
+    proxied = found is not None and found.has(RouteFlag.ARP_PROXY)
+    if proxied or arp.tpa.startswith(LINK_LOCAL):
+        return packet.send(packet.vif, arp_answer(packet.frame, packet.vif.mac))
+    return packet.xconnect()
+
+
+def from_underlay(packet: Packet) -> Outcome:
+    """From the wire, outside any tunnel: the host answers, the agent hears what it may learn."""
+    if packet.vif.has(VifFlag.XCONNECT):
+        return packet.xconnect()
+    arp = _parse(packet)
+    if arp is None:
+        return packet.drop(Drop.INVALID_ARP)
+    if arp.op == 2 or arp.gratuitous:
+        packet.xconnect_copy()
+        return packet.trap(Trap.ARP)
+    found = packet.state.lookup(packet.vrf, arp.tpa)
+    if found is None or not found.has(RouteFlag.ARP_PROXY) or not _is_hosted(packet, found):
+        return packet.xconnect()
+    return packet.send(packet.vif, arp_answer(packet.frame, packet.vif.mac))
+
+
+def from_tunnel(packet: Packet) -> Outcome:
+    """From another host inside the overlay: answered for VMs that live here, else flooded.
+
+    Replies are bridged. An answer is bridged to the asker, and may go back by the tunnel that
+    the request came by: it is a packet of this host.
+    """
+    arp = _parse(packet)
+    if arp is None:
+        return packet.drop(Drop.INVALID_ARP)
+    if arp.op == 2:
+        return l2.bridge(packet)
+    if packet.l2.tagged or arp.gratuitous:
+        return _flood_of_fabric(packet)
+    found = packet.state.lookup(packet.vrf, arp.tpa)
+    if found is None:
+        return _flood_of_fabric(packet)
+    entry = packet.state.stitched(found)
+    if entry is None and found.has(RouteFlag.ARP_FLOOD):
+        return _flood_of_fabric(packet)
+    if _is_gateway(packet, found):
+        return packet.drop(Drop.INVALID_ARP)
+    if entry is None or not _is_hosted(packet, found):
+        return _flood_of_fabric(packet)
+    packet.count_vrf("arp_physical_stitch")
+    packet.frame = arp_answer(packet.frame, entry.mac)
+    packet.outer_src, packet.uuc_flood = None, False
+    return l2.bridge(packet, arp.sha)
+
+
+def _flood_of_fabric(packet: Packet) -> Outcome:
+    packet.count_vrf("arp_physical_flood")
+    return l2.flood(packet)
+
+
+def _is_gateway(packet: Packet, found: Route | None) -> bool:
+    """Whether the target is the router itself."""
+    nh = packet.state.valid_nexthop(found.nh) if found is not None else None
+    return nh is not None and nh.type in (NhType.RECEIVE, NhType.L2_RECEIVE)
+
+
+def _is_hosted(packet: Packet, found: Route) -> bool:
+    """Whether a VM behind a vif of this host has the address."""
+    entry = packet.state.stitched(found)
+    ids = [found.nh] + ([entry.nh] if entry is not None else [])
+    return any(_to_vm(packet, packet.state.valid_nexthop(nh_id)) for nh_id in ids)
+
+
+def _to_vm(packet: Packet, nh: Nexthop | None) -> bool:
+    if nh is None or nh.type != NhType.ENCAP:
+        return False
+    vif = packet.vif_of(nh.oif)
+    return vif is not None and vif.type == VifType.VIRTUAL

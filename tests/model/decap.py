@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tunnels that end at this host: what the outer headers must be, and what they carry."""
+
+import struct
+
+from . import nexthop
+from .const import (
+    ETH_IPV4,
+    ETH_IPV6,
+    GRE_CSUM,
+    GRE_KEY,
+    GRE_MPLS,
+    PROTO_GRE,
+    PROTO_UDP,
+    UDP_TUNNELS,
+    UDP_VXLAN,
+    VXLAN_I,
+    VXLAN_ROUTER_ALERT,
+    Drop,
+    Family,
+    NhFlag,
+    NhType,
+    Trap,
+)
+from .packet import Outcome, Packet
+from .state import Nexthop
+from .wire import ETH_LEN, BadPacket, IPv4, pad_frame, parse_ipv4, parse_l2
+
+
+def demux(packet: Packet, nh: Nexthop) -> Outcome:
+    """Open a tunnel packet for this host; anything else is delivered by the Receive nexthop."""
+    ip = parse_ipv4(packet.l3_data)
+    area = packet.l3_data[ip.header_len : ip.total_len]
+    if ip.proto == PROTO_GRE:
+        return _gre(packet, nh, ip, area)
+    if ip.proto == PROTO_UDP and ip.offset == 0:
+        return _udp(packet, nh, ip, area)
+    return nexthop.to_host(packet, nh)
+
+
+def _gre(packet: Packet, nh: Nexthop, ip: IPv4, area: bytes) -> Outcome:
+    if ip.fragment:
+        return packet.drop(Drop.FRAGMENTS)
+    if len(area) < 4:
+        raise BadPacket
+    flags, proto = struct.unpack_from("!HH", area)
+    if flags & ~(GRE_CSUM | GRE_KEY) or proto != GRE_MPLS:
+        return nexthop.to_host(packet, nh)
+    head = 4 + 4 * flags.bit_count()
+    return _mpls(packet, ip, ip.header_len + head, area[head:])
+
+
+def _udp(packet: Packet, nh: Nexthop, ip: IPv4, area: bytes) -> Outcome:
+    if len(area) < 8:
+        raise BadPacket
+    _, port, length, _ = struct.unpack_from("!HHHH", area)
+    if port not in UDP_TUNNELS:
+        return nexthop.to_host(packet, nh)
+    if ip.fragment:
+        return packet.drop(Drop.FRAGMENTS)
+    if not 8 <= length <= len(area):
+        raise BadPacket
+    area = area[:length]
+    if port == UDP_VXLAN:
+        return _vxlan(packet, ip, ip.header_len + 8, area[8:])
+    return _mpls(packet, ip, ip.header_len + 8, area[8:])
+
+
+def _mpls(packet: Packet, ip: IPv4, at: int, data: bytes) -> Outcome:
+    if len(data) < 4:
+        raise BadPacket
+    entry = int.from_bytes(data[:4], "big")
+    if entry & 0xFF <= 1:
+        return packet.drop(Drop.TTL_EXCEEDED)
+    nh_id = packet.state.mpls.get(entry >> 12)
+    if not entry & 0x100 or nh_id is None:
+        return packet.drop(Drop.INVALID_LABEL)
+    nh = packet.state.valid_nexthop(nh_id)
+    if nh is None:
+        return packet.drop(Drop.INVALID_NH)
+    is_l2 = nh.family == Family.BRIDGE or nh.type in (NhType.COMPOSITE, NhType.L2_RECEIVE)
+    return _deliver(packet, ip, nh, at + 4, is_l2)
+
+
+def _vxlan(packet: Packet, ip: IPv4, at: int, data: bytes) -> Outcome:
+    if len(data) < 8:
+        raise BadPacket
+    flags, vni = struct.unpack_from("!II", data)
+    if not flags & VXLAN_I:
+        return packet.drop(Drop.INVALID_VNID)
+    if flags & VXLAN_ROUTER_ALERT:
+        return packet.trap(Trap.ROUTER_ALERT)
+    nh_id = packet.state.vxlan.get(vni >> 8)
+    if nh_id is None:
+        return packet.drop(Drop.INVALID_VNID)
+    nh = packet.state.valid_nexthop(nh_id)
+    if nh is None:
+        return packet.drop(Drop.INVALID_NH)
+    return _deliver(packet, ip, nh, at + 8, True)
+
+
+def _deliver(packet: Packet, ip: IPv4, nh: Nexthop, at: int, is_l2: bool) -> Outcome:
+    """Take the outer headers off (`at` bytes of the L3 packet) and go on with the nexthop.
+
+    The headers up to here must lie inside the outer lengths; what is inside ends where the
+    frame does, so bytes behind the outer lengths stay.
+    """
+    payload = packet.l3_data[at:]
+    packet.outer_src = ip.src
+    packet.label = None
+    packet.l3 = not is_l2
+    packet.frame = _l2_payload(payload) if is_l2 else _l3_payload(packet, payload)
+    packet.vrf = nh.vrf
+    packet.uuc_flood = nh.has(NhFlag.UNKNOWN_UC_FLOOD)
+    return nexthop.apply(packet, nh.id)
+
+
+def _l2_payload(payload: bytes) -> bytes:
+    if len(payload) < ETH_LEN:
+        raise BadPacket
+    frame = pad_frame(payload)
+    parse_l2(frame)
+    return frame
+
+
+def _l3_payload(packet: Packet, payload: bytes) -> bytes:
+    version = payload[0] >> 4 if payload else 0
+    if version == 4:
+        parse_ipv4(payload)
+        proto = ETH_IPV4
+    elif version == 6 and len(payload) >= 40:
+        proto = ETH_IPV6
+    else:
+        raise BadPacket
+    return packet.frame[:12] + proto.to_bytes(2, "big") + payload

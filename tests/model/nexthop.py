@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each type of nexthop does with a packet."""
+
+from . import arp, composite, decap, l2, l3, tunnel
+from .const import (
+    ETH_ARP,
+    ETH_IPV4,
+    Drop,
+    Family,
+    NhType,
+    Trap,
+    VifType,
+)
+from .packet import Built, Outcome, Packet
+from .state import Nexthop
+from .wire import BadPacket, parse_arp
+
+
+def apply(packet: Packet, nh_id: int) -> Outcome:
+    """Apply a nexthop: INVALID_NH when it is missing, not Valid, or of no known type."""
+    nh = packet.state.valid_nexthop(nh_id)
+    if nh is None:
+        return packet.drop(Drop.INVALID_NH)
+    if nh.type == NhType.DISCARD:
+        packet.count_vrf("discards")
+        return packet.drop(Drop.DISCARD)
+    if nh.type == NhType.RECEIVE:
+        return _receive(packet, nh)
+    if nh.type == NhType.L2_RECEIVE:
+        return _l2_receive(packet)
+    if nh.type == NhType.RESOLVE:
+        return _resolve(packet, nh)
+    if nh.type == NhType.VRF_TRANSLATE:
+        return _translate(packet, nh)
+    if nh.type == NhType.COMPOSITE:
+        return composite.replicate(packet, nh)
+    if nh.type == NhType.ENCAP:
+        return _send(packet, encap(packet, nh))
+    if nh.type == NhType.TUNNEL:
+        return _send(packet, tunnel.tunnel(packet, nh))
+    return packet.drop(Drop.INVALID_NH)
+
+
+def _send(packet: Packet, built: Built) -> Outcome:
+    return packet.drop(built) if isinstance(built, Drop) else packet.send(*built)
+
+
+def encap(packet: Packet, nh: Nexthop) -> Built:
+    """L2 family, or no rewrite of at least 14 bytes: as it is. Else the L2 header is replaced."""
+    vif = packet.vif_of(nh.oif)
+    if vif is None:
+        return Drop.INVALID_IF
+    packet.count_vrf("l2_encaps" if nh.family == Family.BRIDGE else "encaps")
+    if nh.family == Family.BRIDGE or len(nh.rewrite) < 14:
+        return vif, packet.frame
+    proto = packet.l2.proto.to_bytes(2, "big")
+    return vif, nh.rewrite[:-2] + proto + packet.l3_data
+
+
+def _receive(packet: Packet, nh: Nexthop) -> Outcome:
+    """What the underlay brings may be a tunnel's; all else goes to the host."""
+    packet.count_vrf("receives")
+    if packet.vif.type == VifType.PHYSICAL and not packet.tunnelled and packet.l3:
+        return decap.demux(packet, nh)
+    return to_host(packet, nh)
+
+
+def to_host(packet: Packet, nh: Nexthop) -> Outcome:
+    """Deliver to the vif of a Receive nexthop."""
+    return packet.send(packet.vif_of(nh.oif), packet.frame)
+
+
+def _l2_receive(packet: Packet) -> Outcome:
+    """The MAC is the router's: IPv4 is routed, an ARP reply is for the agent."""
+    packet.count_vrf("l2_receives")
+    if packet.l3:
+        return packet.drop(Drop.INVALID_PROTOCOL)
+    if packet.l2.proto == ETH_ARP:
+        try:
+            reply = parse_arp(packet.l3_data).op == 2
+        except BadPacket:
+            return packet.drop(Drop.INVALID_ARP)
+        return packet.trap(Trap.ARP) if reply else packet.drop(Drop.INVALID_PROTOCOL)
+    if packet.l2.proto != ETH_IPV4:
+        return packet.drop(Drop.INVALID_PROTOCOL)
+    return l3.route(packet)
+
+
+def _resolve(packet: Packet, nh: Nexthop) -> Outcome:
+    """The agent is asked; meanwhile the host's stack, or the wire, gets the packet."""
+    packet.count_vrf("resolves")
+    if packet.vif.type in (VifType.HOST, VifType.PHYSICAL) and not packet.tunnelled:
+        packet.xconnect_copy()
+    return packet.trap(Trap.RESOLVE, nh.id)
+
+
+def _translate(packet: Packet, nh: Nexthop) -> Outcome:
+    """Look up again in the nexthop's VRF, by MAC or by address as its family says."""
+    packet.count_vrf("vrf_translates")
+    packet.vrf = nh.vrf
+    if nh.family != Family.BRIDGE:
+        return l3.route(packet)
+    if packet.l2.proto == ETH_ARP and packet.tunnelled and not packet.l3:
+        return arp.from_tunnel(packet)
+    return l2.bridge(packet)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A packet on its way, and the only exits it can leave by: send, trap, drop."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from .const import Drop, Trap, Verdict, VifType
+from .state import State, Vif
+from .wire import AGENT_HDR, ETH_LEN, L2, ether, parse_l2, strip_tags
+
+Key = tuple[str | int, ...]
+"""A counter's name: ("drop", reason), ("vif_drop", vif, reason), ("rx_packets", vif), rx_bytes,
+tx_packets and tx_bytes likewise, ("vrf", vrf, name), ("bridge", vrf, mac in hex)."""
+
+Built = tuple[Vif, bytes] | Drop
+"""A frame and the vif that it leaves by, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A packet sent besides the one that the verdict is about."""
+
+    vif: int
+    kind: Verdict
+    reason: int
+    frame: bytes
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a packet; `frame` is empty for a dropped one."""
+
+    verdict: Verdict
+    out_vif: int | None
+    reason: int
+    frame: bytes
+    copies: list[Copy] = field(default_factory=list)
+    counters: "Counter[Key]" = field(default_factory=Counter)
+
+
+@dataclass
+class Packet:
+    """A packet between two stages.
+
+    `frame` always begins with an L2 header: that of a decapsulated L3 payload is the outer
+    one with the payload's EtherType. `l3` tells that a route look-up, or a decapsulation to
+    L3, made the L3 packet the payload. `outer_src` is the source of the tunnel it came by;
+    `uuc_flood`, that the nexthop which its label or VNI named floods unknown unicast.
+    """
+
+    state: State
+    vif: Vif
+    frame: bytes
+    vrf: int
+    l3: bool = False
+    label: int | None = None
+    outer_src: bytes | None = None
+    lookups: int = 0
+    uuc_flood: bool = False
+    copies: list[Copy] = field(default_factory=list)
+    counters: "Counter[Key]" = field(default_factory=Counter)
+
+    @property
+    def l2(self) -> L2:
+        """The L2 header of the frame as it is now."""
+        return parse_l2(self.frame)
+
+    @property
+    def l3_data(self) -> bytes:
+        """The frame behind its L2 header."""
+        return self.frame[self.l2.length :]
+
+    @property
+    def tunnelled(self) -> bool:
+        """Whether it came out of a tunnel."""
+        return self.outer_src is not None
+
+    def count_vrf(self, name: str) -> None:
+        """Add one to a counter of the packet's VRF."""
+        if self.vrf < self.state.vrfs:
+            self.counters["vrf", self.vrf, name] += 1
+
+    def count_drop(self, reason: Drop) -> None:
+        """Count a drop, globally and on the vif that the packet came by."""
+        self.counters["drop", int(reason)] += 1
+        self.counters["vif_drop", self.vif.idx, int(reason)] += 1
+
+    def drop(self, reason: Drop) -> Outcome:
+        """The exit of all drops."""
+        self.count_drop(reason)
+        return self._end(Verdict.DROP, None, reason, b"")
+
+    def send(self, vif: Vif | None, frame: bytes) -> Outcome:
+        """Send out of a vif: INVALID_IF without one, TOO_BIG above its MTU.
+
+        The host's stack gets the frame untagged, and addressed to it if it is a VM's.
+        """
+        if vif is not None and vif.type == VifType.HOST:
+            frame = strip_tags(frame)
+            if self.vif.type == VifType.VIRTUAL:
+                frame = vif.mac + frame[6:]
+        reason = self.unsendable(vif, frame)
+        if vif is None or reason is not None:
+            return self.drop(reason or Drop.INVALID_IF)
+        self._count_tx(vif, frame)
+        return self._end(Verdict.TX, vif.idx, 0, frame)
+
+    def send_copy(self, vif: Vif | None, frame: bytes) -> None:
+        """Send a copy, as it is; when it cannot be sent only the drop is counted."""
+        reason = self.unsendable(vif, frame)
+        if vif is None or reason is not None:
+            self.count_drop(reason or Drop.INVALID_IF)
+            return
+        self._count_tx(vif, frame)
+        self.copies.append(Copy(vif.idx, Verdict.TX, 0, frame))
+
+    def unsendable(self, vif: Vif | None, frame: bytes) -> Drop | None:
+        """Why a frame cannot leave by the vif, or None."""
+        if vif is None:
+            return Drop.INVALID_IF
+        return Drop.TOO_BIG if len(frame) - ETH_LEN > vif.mtu else None
+
+    def trap(self, reason: Trap, param: int = 0) -> Outcome:
+        """Hand the frame to the agent; TRAP_NO_IF without one."""
+        agent = self._agent()
+        if agent is None:
+            return self.drop(Drop.TRAP_NO_IF)
+        frame = self._trap_frame(agent, reason, param)
+        self._count_tx(agent, frame)
+        return self._end(Verdict.TRAP, agent.idx, reason, frame)
+
+    def trap_copy(self, reason: Trap) -> None:
+        """Hand a copy to the agent; without one TRAP_NO_IF is counted."""
+        agent = self._agent()
+        if agent is None:
+            self.count_drop(Drop.TRAP_NO_IF)
+            return
+        frame = self._trap_frame(agent, reason, 0)
+        self._count_tx(agent, frame)
+        self.copies.append(Copy(agent.idx, Verdict.TRAP, reason, frame))
+
+    def xconnect(self) -> Outcome:
+        """Send to the partner of the vif that the packet came by."""
+        return self.send(self.vif_of(self.vif.xconnect), self.frame)
+
+    def xconnect_copy(self) -> None:
+        """Send a copy to the partner."""
+        self.send_copy(self.vif_of(self.vif.xconnect), self.frame)
+
+    def vif_of(self, idx: int | None) -> Vif | None:
+        """A vif by number."""
+        return self.state.vifs.get(idx) if idx is not None else None
+
+    def _agent(self) -> Vif | None:
+        return self.vif_of(self.state.agent_vif)
+
+    def _trap_frame(self, agent: Vif, reason: Trap, param: int) -> bytes:
+        head = AGENT_HDR.pack(self.vif.idx, self.vrf, reason, param, 0, 0, 0, 0, 0)
+        return ether(agent.mac, agent.mac, 0x0800) + head + self.frame
+
+    def _count_tx(self, vif: Vif, frame: bytes) -> None:
+        self.counters["tx_packets", vif.idx] += 1
+        self.counters["tx_bytes", vif.idx] += len(frame)
+
+    def _end(self, verdict: Verdict, vif: int | None, reason: int, frame: bytes) -> Outcome:
+        return Outcome(verdict, vif, int(reason), frame, self.copies, self.counters)

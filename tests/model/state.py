@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables that decide about a packet, as plain records."""
+
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv4Network
+
+from .const import VRF_NONE, Family, NhFlag, NhType, RouteFlag, VifFlag, VifType
+
+
+@dataclass(frozen=True, slots=True)
+class Vif:
+    """A vif; `mtu` is that of its netdevice (longest L3 packet)."""
+
+    idx: int
+    type: VifType
+    mac: bytes
+    vrf: int = 0
+    flags: int = VifFlag.L2 | VifFlag.L3
+    mcast_vrf: int = VRF_NONE
+    xconnect: int | None = None
+    mtu: int = 1500
+
+    def has(self, flag: VifFlag) -> bool:
+        """Whether the flag is set."""
+        return bool(self.flags & flag)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a composite; the label is an MPLS label or a VNI."""
+
+    nh: int
+    label: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Nexthop:
+    """A nexthop; addresses are 4 bytes, `rewrite` is an L2 header in wire order."""
+
+    id: int
+    type: NhType
+    family: Family = Family.INET
+    flags: int = NhFlag.VALID
+    vrf: int = 0
+    oif: int | None = None
+    sip: bytes = bytes(4)
+    dip: bytes = bytes(4)
+    rewrite: bytes = b""
+    rw_dst_mac: bytes = bytes(6)
+    members: tuple[Member, ...] = ()
+
+    def has(self, flag: NhFlag) -> bool:
+        """Whether the flag is set."""
+        return bool(self.flags & flag)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An inet route. `stitch`: MAC of the bridge entry (same VRF) that answers ARP."""
+
+    vrf: int
+    prefix: IPv4Network
+    nh: int
+    label: int | None = None
+    flags: int = 0
+    stitch: bytes | None = None
+
+    def has(self, flag: RouteFlag) -> bool:
+        """Whether the flag is set."""
+        return bool(self.flags & flag)
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeEntry:
+    """A MAC in a VRF."""
+
+    vrf: int
+    mac: bytes
+    nh: int
+    label: int | None = None
+
+
+DISCARD_NH = Nexthop(0, NhType.DISCARD)
+
+
+@dataclass
+class State:
+    """All tables of one vRouter.
+
+    Routes are keyed by VRF, prefix length and network address as a number, bridge entries
+    by VRF and MAC, the rest by number. `vrfs` is the size of the VRF counter table.
+    """
+
+    name: str
+    vifs: dict[int, Vif] = field(default_factory=dict)
+    nexthops: dict[int, Nexthop] = field(default_factory=lambda: {0: DISCARD_NH})
+    routes: dict[tuple[int, int, int], Route] = field(default_factory=dict)
+    bridge: dict[tuple[int, bytes], BridgeEntry] = field(default_factory=dict)
+    mpls: dict[int, int] = field(default_factory=dict)
+    vxlan: dict[int, int] = field(default_factory=dict)
+    agent_vif: int | None = None
+    hash_seed: int = 0
+    vrfs: int = 64
+
+    def add(self, *things: "Vif | Nexthop | Route | BridgeEntry") -> "State":
+        """Add records or replace those with the same key; returns itself."""
+        for thing in things:
+            if isinstance(thing, Vif):
+                self.vifs[thing.idx] = thing
+            elif isinstance(thing, Nexthop):
+                self.nexthops[thing.id] = thing
+            elif isinstance(thing, Route):
+                prefix = thing.prefix
+                self.routes[thing.vrf, prefix.prefixlen, int(prefix.network_address)] = thing
+            else:
+                self.bridge[thing.vrf, thing.mac] = thing
+        return self
+
+    def copy(self, name: str) -> "State":
+        """A copy whose tables may be edited without changing this one's."""
+        return replace(
+            self,
+            name=name,
+            vifs=dict(self.vifs),
+            nexthops=dict(self.nexthops),
+            routes=dict(self.routes),
+            bridge=dict(self.bridge),
+            mpls=dict(self.mpls),
+            vxlan=dict(self.vxlan),
+        )
+
+    def valid_nexthop(self, nh_id: int) -> Nexthop | None:
+        """The nexthop if it is there and Valid."""
+        nh = self.nexthops.get(nh_id)
+        return nh if nh is not None and nh.has(NhFlag.VALID) else None
+
+    def lookup(self, vrf: int, address: bytes) -> Route | None:
+        """The route with the longest prefix that covers the address."""
+        addr = int.from_bytes(address, "big")
+        for plen in range(32, -1, -1):
+            route = self.routes.get((vrf, plen, addr >> (32 - plen) << (32 - plen)))
+            if route is not None:
+                return route
+        return None
+
+    def stitched(self, route: Route) -> BridgeEntry | None:
+        """The bridge entry that the route is stitched to, if it exists."""
+        return self.bridge.get((route.vrf, route.stitch)) if route.stitch is not None else None
+
+
+def net(text: str) -> IPv4Network:
+    """A prefix from text."""
+    return IPv4Network(text)
+
+
+def ip(text: str) -> bytes:
+    """An IPv4 address as 4 bytes."""
+    return IPv4Address(text).packed
+
+
+def mac(text: str) -> bytes:
+    """A MAC address as 6 bytes."""
+    return bytes.fromhex(text.replace(":", ""))

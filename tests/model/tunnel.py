@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Encapsulation: MPLSoGRE, MPLSoUDP and VXLAN over IPv4."""
+
+from .const import (
+    ETH_IPV4,
+    GRE_MPLS,
+    PROTO_GRE,
+    PROTO_UDP,
+    SPORT_FIRST,
+    SPORT_MPLS_NO_HASH,
+    SPORT_RANGE,
+    SPORT_VXLAN_NO_HASH,
+    TTL,
+    UDP_MPLS,
+    UDP_VXLAN,
+    VXLAN_I,
+    Drop,
+    NhFlag,
+)
+from .hash import hashword
+from .packet import Built, Packet
+from .state import Nexthop, Vif
+from .wire import Inner, ether, mpls, outer_ipv4, parse_inner, udp
+
+COUNTERS = {
+    NhFlag.TUNNEL_GRE: "gre_mpls_tunnels",
+    NhFlag.TUNNEL_UDP_MPLS: "udp_mpls_tunnels",
+    NhFlag.TUNNEL_VXLAN: "vxlan_tunnels",
+}
+
+
+def kind_of(nh: Nexthop) -> NhFlag | None:
+    """Which tunnel the nexthop is; with several flags the first of GRE, MPLSoUDP, VXLAN."""
+    return next((kind for kind in COUNTERS if nh.has(kind)), None)
+
+
+def entropy_port(packet: Packet, inner: Inner, without: int) -> int:
+    """The outer UDP source port: equal for packets of one flow; `without` if not valid IP."""
+    if inner.hash_words is None:
+        return without
+    *words, proto = inner.hash_words
+    value = hashword([*words, proto | packet.vrf], packet.state.hash_seed)
+    return SPORT_FIRST + (value * SPORT_RANGE >> 32)
+
+
+def tunnel(packet: Packet, nh: Nexthop) -> Built:
+    """The packet in the tunnel's outer headers, and the vif that it leaves by."""
+    if packet.outer_src == nh.dip:
+        return Drop.PKT_LOOP
+    kind = kind_of(nh)
+    if kind is None:
+        return Drop.INVALID_NH
+    if packet.label is None:
+        return Drop.INVALID_VNID if kind == NhFlag.TUNNEL_VXLAN else Drop.INVALID_LABEL
+    vif = packet.vif_of(nh.oif)
+    if vif is None:
+        return Drop.INVALID_IF
+    if kind == NhFlag.TUNNEL_VXLAN and packet.l3 and not nh.has(NhFlag.L3_VXLAN):
+        return Drop.INVALID_NH
+    inner = parse_inner(packet.l2.proto, packet.l3_data)
+    proto = PROTO_GRE if kind == NhFlag.TUNNEL_GRE else PROTO_UDP
+    payload = _payload(packet, nh, kind, vif, inner, packet.label)
+    outer = outer_ipv4(proto, inner.ident, nh.sip, nh.dip, payload)
+    packet.count_vrf(COUNTERS[kind])
+    return vif, nh.rewrite[:12].ljust(12, b"\0") + ETH_IPV4.to_bytes(2, "big") + outer
+
+
+def _payload(
+    packet: Packet, nh: Nexthop, kind: NhFlag, vif: Vif, inner: Inner, label: int
+) -> bytes:
+    if kind == NhFlag.TUNNEL_VXLAN:
+        frame = packet.frame
+        if packet.l3:
+            frame = ether(nh.rw_dst_mac, vif.mac, packet.l2.proto) + packet.l3_data
+        head = VXLAN_I.to_bytes(4, "big") + (label << 8).to_bytes(4, "big")
+        return udp(entropy_port(packet, inner, SPORT_VXLAN_NO_HASH), UDP_VXLAN, head + frame)
+    ttl = (inner.ttl or TTL) if packet.l3 else TTL
+    data = mpls(label, ttl) + (packet.l3_data if packet.l3 else packet.frame)
+    if kind == NhFlag.TUNNEL_GRE:
+        return GRE_MPLS.to_bytes(4, "big") + data
+    return udp(entropy_port(packet, inner, SPORT_MPLS_NO_HASH), UDP_MPLS, data)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real namespaces for the system tests: names unique to this process, removed whatever happens."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.helpers import SOURCE, MakeLab, MakeNs, Vrouter, unique
+from vrouter.host import netns
+from vrouter.lab import build, topology
+from vrouter.lab.topology import Lab
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    mark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(mark)
+
+
+@pytest.fixture(scope="session")
+def vrouter() -> Vrouter:
+    """Call the `vrouter` command of this source tree."""
+    code = "import sys; from vrouter.tools.vrouter import main; sys.exit(main())"
+
+    def call(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+        whole = {**os.environ, "PYTHONPATH": str(SOURCE), **env}
+        return subprocess.run(
+            [sys.executable, "-c", code, *args],
+            env=whole,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def make_lab() -> Iterator[MakeLab]:
+    """Build labs by their options; all go when the module's tests are over."""
+    made: list[str] = []
+
+    def make(encap: str = "vxlan", forwarding: str = "l2", wire: str = "tso") -> Lab:
+        plan = topology.plan(
+            "two-hosts", unique("t"), encap=encap, forwarding=forwarding, wire=wire
+        )
+        made.append(plan.id)
+        return build.up(plan, lambda line: None)
+
+    yield make
+    for lab_id in made:
+        build.down(lab_id, lambda line: None)
+
+
+@pytest.fixture
+def namespaces() -> Iterator[MakeNs]:
+    """Make empty namespaces; they go with the test."""
+    made: list[str] = []
+
+    def make() -> str:
+        name = unique("ns")
+        netns.create(name)
+        made.append(name)
+        return name
+
+    yield make
+    for name in made:
+        netns.delete(name)

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vhost0 in the place of a NIC: what the host notices of it, and that it can be undone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from vrouter.dpcore.loader import load, unload
+
+from tests.system.helpers import MakeNs
+from vrouter.dpcore.core import DpCore
+from vrouter.dpcore.errors import DeviceError, Refused, VrouterError
+from vrouter.dpcore.instance import Instance
+from vrouter.dpcore.names import VifFlag, VifType
+from vrouter.dpcore.sizes import SMALL
+from vrouter.host import devices, netns, takeover, vhost
+from vrouter.host.netlink import Netlink
+
+NIC_MAC = bytes.fromhex("020000000001")
+SHOWN = ("ip -o addr", "ip route show table all", "ip -6 route show table all", "ip -o link")
+
+
+class Host:
+    """A namespace with a NIC `nic`, its neighbour behind the wire, and a loaded vRouter."""
+
+    def __init__(self, name: str, neighbour: str) -> None:
+        self.name = name
+        self.neighbour = neighbour
+        self.instance = Instance(f"{name}-vr")
+
+    def sh(self, command: str) -> str:
+        with netns.enter(self.name):
+            return subprocess.run(
+                command.split(), check=True, capture_output=True, text=True
+            ).stdout
+
+    def snapshot(self) -> list[str]:
+        """Addresses, routes, devices; without what runs on by itself."""
+        text = "".join(self.sh(command) for command in SHOWN)
+        text = re.sub(r"\d+sec", "Nsec", text)
+        return sorted(text.splitlines())
+
+
+@pytest.fixture
+def host(namespaces: MakeNs) -> Iterator[Host]:
+    made = Host(namespaces(), namespaces())
+    with netns.enter(made.neighbour), Netlink() as links:
+        _quiet()
+        links.up("lo")
+    with netns.enter(made.name), Netlink() as links:
+        _quiet()
+        links.up("lo")
+        links.add_veth(
+            "nic", "far", mac=NIC_MAC, mtu=1450, peer_netns=str(netns.path(made.neighbour))
+        )
+        links.up("nic")
+        for command in (
+            "ip addr add 10.0.0.1/24 brd + dev nic",
+            "ip addr add 10.0.0.3/24 dev nic label nic:x valid_lft 5000 preferred_lft 3000",
+            "ip addr add fd00::1/64 dev nic nodad",
+            "ip route add default via 10.0.0.2",
+            "ip route add 10.77.0.0/16 via 10.0.0.2 table 77 metric 9",
+            "ip -6 route add default via fd00::2",
+        ):
+            made.sh(command)
+    with netns.enter(made.neighbour), Netlink() as links:
+        links.add_address("far", "10.0.0.2", 24)
+        links.up("far")
+    try:
+        with netns.enter(made.name):
+            load(made.instance, SMALL)
+            with DpCore.open(made.instance) as core:
+                devices.ensure_packet_devices(core)
+        yield made
+    finally:
+        unload(made.instance)
+
+
+def _quiet() -> None:
+    # static addresses only: no link-local ones that come at their own time
+    for scope in ("all", "default"):
+        netns.sysctl(f"net/ipv6/conf/{scope}/addr_gen_mode", 1)
+
+
+def _ping(host: Host, count: int) -> subprocess.Popen[str]:
+    command = ["ping", "-n", "-q", "-i", "0.01", "-W", "2", "-c", str(count), "10.0.0.1"]
+    with netns.enter(host.neighbour):
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def test_load_makes_the_packet_devices(host: Host) -> None:
+    with netns.enter(host.name), Netlink() as links:
+        for name in ("pkt1", "pkt2", "pkt3"):
+            link = links.need(name)
+            assert (link.mtu, link.up) == (65535, False)
+    with DpCore.open(host.instance) as core:
+        found = {vif.idx: (vif.name, vif.type, vif.vrf) for vif in core.vifs.items()}
+        assert found == {
+            4350: ("pkt3", VifType.STATS, 65535),
+            4351: ("pkt1", VifType.STATS, 65535),
+        }
+        assert devices.ensure_packet_devices(core) == []
+
+
+def test_up_moves_everything_and_down_gives_it_back(host: Host) -> None:
+    before = host.snapshot()
+
+    assert vhost.up(host.instance, "nic")
+
+    with netns.enter(host.name), Netlink() as links:
+        outer, nic = links.need("vhost0"), links.need("nic")
+        assert (outer.mac, outer.mtu, outer.up) == (NIC_MAC, 1450, True)
+        assert nic.up
+        assert links.need("pkt1").up
+    assert "inet" not in host.sh("ip -o addr show nic")
+    shown = host.sh("ip -o addr show vhost0")
+    assert "10.0.0.1/24 brd 10.0.0.255" in shown
+    assert "secondary dynamic vhost0:x" in shown
+    assert "fd00::1/64" in shown
+    assert "10.77.0.0/16 via 10.0.0.2 dev vhost0 metric 9" in host.sh("ip route show table 77")
+    assert "default via fd00::2 dev vhost0" in host.sh("ip -6 route")
+    with DpCore.open(host.instance) as core:
+        physical, inner = core.vifs.by_name("nic"), core.vifs.by_name("vhost0")
+        assert physical is not None
+        assert inner is not None
+        assert physical.flags & VifFlag.XCONNECT
+        assert inner.flags & VifFlag.XCONNECT
+        assert physical.flags & VifFlag.VHOST_PHYS
+        assert inner.xconnect == physical.idx
+        assert (physical.idx, inner.idx) == (nic.ifindex, outer.ifindex)
+    assert "0% packet loss" in host.sh("ping -c 3 -i 0.05 10.0.0.2")
+
+    assert vhost.down(host.instance)
+    assert host.snapshot() == before
+    assert "0% packet loss" in host.sh("ping -c 3 -i 0.05 10.0.0.2")
+
+
+def test_twice_changes_nothing(host: Host) -> None:
+    vhost.up(host.instance, "nic")
+    once = host.snapshot()
+    assert vhost.up(host.instance, "nic") == ["vhost0 is up on nic already"]
+    assert host.snapshot() == once
+    vhost.down(host.instance)
+    before = host.snapshot()
+    assert vhost.down(host.instance) == ["vhost0 is not up: nothing to do"]
+    assert host.snapshot() == before
+
+
+def test_no_packet_is_lost_on_the_way(host: Host) -> None:
+    process = _ping(host, 300)
+    for _ in range(3):
+        vhost.up(host.instance, "nic")
+        vhost.down(host.instance)
+    vhost.up(host.instance, "nic")
+    output = process.communicate(timeout=30)[0]
+    assert "300 received" in output, output
+
+
+def test_a_failing_step_rolls_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = host.snapshot()
+    real = takeover.move
+
+    def fail(saved: takeover.Saved, ifindex: int, name: str, *, back: bool = False) -> None:
+        if not back:
+            raise OSError(28, "No space left on device", "add a route")
+        real(saved, ifindex, name, back=back)
+
+    monkeypatch.setattr(takeover, "move", fail)
+    with pytest.raises(VrouterError, match=r"cannot add a route: No space left.*nic is as it was"):
+        vhost.up(host.instance, "nic")
+    assert host.snapshot() == before
+    with DpCore.open(host.instance) as core:
+        assert [vif.name for vif in core.vifs.items()] == ["pkt3", "pkt1"]
+
+
+@pytest.mark.parametrize("step", ["_create_pair", "_copy_sysctls", "packet_devices_up"])
+def test_killed_half_way_it_is_put_right(
+    host: Host, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = host.snapshot()
+    child = os.fork()
+    if child == 0:  # dies at `step` as by kill -9
+        with contextlib.suppress(BaseException):
+            real = getattr(vhost, step)
+
+            def die(*args: object) -> None:
+                real(*args)
+                os._exit(9)
+
+            setattr(vhost, step, die)
+            vhost.up(host.instance, "nic")
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    vhost.up(host.instance, "nic")
+    assert "0% packet loss" in host.sh("ping -c 3 -i 0.05 10.0.0.2")
+    vhost.down(host.instance)
+    assert host.snapshot() == before
+
+
+def test_what_cannot_be_is_refused_in_one_line(host: Host) -> None:
+    with pytest.raises(DeviceError, match="no netdevice eth9"):
+        vhost.up(host.instance, "eth9")
+    with pytest.raises(DeviceError, match="lo cannot be the physical device"):
+        vhost.up(host.instance, "lo")
+    vhost.up(host.instance, "nic")
+    with pytest.raises(Refused, match="stands for nic already"):
+        vhost.up(host.instance, "pkt2")
