@@ -56,16 +56,21 @@ class Side:
 
 @dataclass(frozen=True)
 class Effort:
-    """How often and how long; `cpus`: sender's and receiver's."""
+    """How often and how long; `cpus`: sender's and receiver's; `sink`: a way to nowhere."""
 
     rounds: int
     seconds: float
     cpus: tuple[int, int]
+    sink: Route
 
 
 @dataclass
 class Result:
-    """A metric of a case: the values of all rounds; loss is of packets, 0 for TCP."""
+    """A metric of a case: the values of all rounds.
+
+    Of packets only: `lost`, the largest part of them that did not arrive; `made` and `sunk`, what
+    the generator alone does in the same rounds, without and with a veth pair to send into.
+    """
 
     case: str
     metric: str
@@ -74,6 +79,8 @@ class Result:
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
     lost: float = 0.0
+    made: list[float] = field(default_factory=list)
+    sunk: list[float] = field(default_factory=list)
 
     @property
     def ratios(self) -> list[float]:
@@ -103,7 +110,17 @@ def measure(case: Case, metric: str, ours: Side, peer: Side, effort: Effort) -> 
     for _ in range(effort.rounds):
         result.ours.append(one(ours))
         result.theirs.append(one(peer))
+        if packets:
+            _generator_alone(result, effort)
     return result
+
+
+def _generator_alone(result: Result, effort: Effort) -> None:
+    # short: it varies little, and only says whether the figures beside it are the forwarder's
+    seconds = min(0.5, effort.seconds)
+    result.made.append(generator.made(effort.sink, seconds, effort.cpus[0]))
+    sunk = generator.measure(effort.sink, seconds, effort.cpus[0])
+    result.sunk.append(sunk.per_second)
 
 
 def _bits(effort: Effort) -> Callable[[Side], float]:

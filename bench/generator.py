@@ -7,8 +7,8 @@ the VM's device, as if the VM had sent it. A program at the ingress of the recei
 frees them there, so that no socket's cost is measured; the device's own counter counts them.
 
 All of it, from making a packet to freeing it, happens on the one CPU that calls, so the rate is
-the reciprocal of the whole cost of a packet. What making and sending costs alone is measured by
-`ceiling`: the same up to the far end of a veth pair, where nobody forwards.
+the reciprocal of the whole cost of a packet, that of making it included. What that is, is measured
+beside: packets that are only made (`made`), and packets sent into a plain veth pair (`sink`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FRAME = 60  # 64 bytes on a wire, where the FCS is sent too
 SINK_MTU = 1500
 _PROG_SCHED_CLS, _PROG_XDP = 3, 6
 _LIVE_FRAMES = 1 << 1
-_REPEAT = 1 << 15  # packets a call: some 20 to 100 ms, so that the clock is read often enough
+_WARM_UP = 1 << 16  # packets before the clock starts, and to learn how many fit the time
 _TC_ACT_SHOT = _XDP_PASS = 2
 _BPF_REDIRECT = 23  # enum bpf_func_id
 
@@ -95,11 +95,9 @@ def measure(route: Route, seconds: float, cpu: int) -> Rate:
     return rate
 
 
-def ceiling(name: str, seconds: float, cpu: int) -> Rate:
-    """The generator alone: a veth pair whose far end frees what comes, in namespaces of its own.
-
-    `name` is the prefix of their names.
-    """
+@contextmanager
+def sink(name: str) -> Iterator[Route]:
+    """A way on which nobody forwards: a veth pair between two namespaces called `name`-..."""
     near = End(f"{name}-near", "out", "192.0.2.1", "02:00:00:00:01:01")
     far = End(f"{name}-far", "in", "192.0.2.2", "02:00:00:00:01:02")
     try:
@@ -113,11 +111,24 @@ def ceiling(name: str, seconds: float, cpu: int) -> Rate:
             links.up(near.device)
         with netns.enter(far.netns), Netlink() as links:
             links.up(far.device)
-        return measure(Route(near, far, ()), seconds, cpu)
+        yield Route(near, far, ())
     finally:
         for end in (near, far):
             with suppress(OSError):
                 netns.delete(end.netns)
+
+
+def made(route: Route, seconds: float, cpu: int) -> float:
+    """Packets per second that are only made: freed before they are sent out of any device."""
+    packet = frame(route.source, route.target)
+
+    def body() -> float:
+        os.sched_setaffinity(0, {cpu})
+        with _attached(_drop_all(), "lo"):
+            count = _fitting(packet, seconds)
+            return count / _run(packet, count)
+
+    return netns.run(route.source.netns, body)
 
 
 def _send(packet: bytes, device: str, target: End, seconds: float, cpu: int) -> Rate:
@@ -126,15 +137,18 @@ def _send(packet: bytes, device: str, target: End, seconds: float, cpu: int) -> 
     with Netlink() as links:
         out = links.need(device).ifindex
     with _attached(_redirect_to(out), "lo"):
-        _run(packet, _REPEAT)  # caches and ARP are warm, and the clock of the CPU is up
+        count = _fitting(packet, seconds)
         before = _received(target)
-        start = now = time.perf_counter()
-        sent = 0
-        while now < start + seconds:
-            _run(packet, _REPEAT)
-            sent += _REPEAT
-            now = time.perf_counter()
-        return Rate(sent, _received(target) - before, now - start)
+        took = _run(packet, count)
+        return Rate(count, _received(target) - before, took)
+
+
+def _fitting(packet: bytes, seconds: float) -> int:
+    """How many packets take about `seconds`; caches, ARP and the CPU's clock are warm then.
+
+    They go in one call: to begin and to end one takes the kernel some 15 ms.
+    """
+    return max(_WARM_UP, int(_WARM_UP / _run(packet, _WARM_UP) * seconds))
 
 
 def _received(end: End) -> int:
@@ -146,7 +160,8 @@ def _received(end: End) -> int:
     raise VrouterError(f"{end.netns} has lost its device {end.device}")
 
 
-def _run(packet: bytes, repeat: int) -> None:
+def _run(packet: bytes, repeat: int) -> float:
+    """Make and send `repeat` packets on this CPU; the seconds that it took."""
     options = libbpf.TestRunOpts()
     options.sz = ctypes.sizeof(options)
     data = ctypes.create_string_buffer(packet, len(packet))
@@ -154,8 +169,12 @@ def _run(packet: bytes, repeat: int) -> None:
     options.data_size_in = len(packet)
     options.repeat = repeat
     options.flags = _LIVE_FRAMES
-    result = libbpf.lib().bpf_prog_test_run_opts(_pass_all(), ctypes.byref(options))
+    program = _pass_all()
+    start = time.perf_counter()
+    result = libbpf.lib().bpf_prog_test_run_opts(program, ctypes.byref(options))
+    took = time.perf_counter() - start
     libbpf.check(result, "cannot generate packets (BPF_F_TEST_XDP_LIVE_FRAMES)")
+    return took
 
 
 def _instruction(code: int, register: int = 0, immediate: int = 0) -> bytes:

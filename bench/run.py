@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
-from bench.cli import main
+from bench.cli import main  # noqa: E402 - found by the path above
 
 if __name__ == "__main__":
     sys.exit(main())
