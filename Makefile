@@ -5,7 +5,7 @@ CLANG      ?= clang-19
 LLVM_STRIP ?= llvm-strip-19
 MULTIARCH  ?= $(shell uname -m)-linux-gnu
 # run by `make test`: TESTS=tests/unit PYTEST_ARGS="-x -k name" narrow it
-TESTS       = $(wildcard tests/unit tests/datapath tests/system)
+TESTS       = $(wildcard tests/unit tests/datapath tests/system tests/interop)
 PYTEST_ARGS =
 SOAK_ARGS   =
 BENCH_ARGS  =
@@ -51,13 +51,16 @@ $(OBJECT): $(BPF_SOURCES)
 	@mv build/vrouter.stripped.o $@
 
 install: bpf
+	@$(OWN) mkdir -p .venv/share/man/man1 .venv/share/bash-completion/completions && \
+		cp src/vrouter/data/man/*.1 .venv/share/man/man1/ && \
+		cp src/vrouter/data/completion/* .venv/share/bash-completion/completions/
 	@echo "installed: $(CURDIR)/$(BIN)/vrouter, vif, nh, rt, mpls, vxlan, dropstats, vrfstats, vrinfo"
 
 demo: root bpf
 	@$(OWN) $(BIN)/vrouter lab demo
 
 lint: setup
-	@$(OWN) $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+	@$(OWN) $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/mypy -p bench -p tests.model -p tests.datapath
 
 test: root bpf lint
 	@$(OWN) $(BIN)/pytest -m "not soak" $(TESTS) $(PYTEST_ARGS)

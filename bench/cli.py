@@ -11,12 +11,12 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from types import FrameType
 
-from vrouter.dpcore.errors import KernelLacks, Refused, UsageError, VrouterError
+from vrouter.dpcore.errors import Refused, UsageError, VrouterError
 from vrouter.host import netns
 from vrouter.lab import build, state
 from vrouter.lab.topology import Lab, plan
@@ -99,7 +99,7 @@ def _check_machine() -> None:
     missing = [tool for tool in _PACKAGES if shutil.which(tool) is None]
     if missing:
         packages = " ".join(sorted({_PACKAGES[tool] for tool in missing}))
-        raise KernelLacks(f"missing: {', '.join(missing)}", f"apt install {packages}")
+        raise Refused(f"{' and '.join(missing)} not found: run `apt install {packages}`")
 
 
 def _run(cases: list[Case], wanted: _Effort) -> list[Result]:
@@ -155,6 +155,9 @@ def _sweep() -> None:
             build.down(lab_id, _quiet)
     for name in netns.names():
         if _is_stale(name):
+            for pid in netns.processes(name):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             netns.delete(name)
 
 

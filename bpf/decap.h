@@ -65,13 +65,17 @@ static __always_inline __be16 vr_bare_ip(struct __sk_buff *skb, __u32 off)
 	return 0;
 }
 
-/* The kernel keeps at least an IP header behind Ethernet: pad what is shorter. */
+/* The kernel keeps at least an IP header behind Ethernet: pad what is shorter. A tag
+ * may have to come off later. */
 static __always_inline int vr_pad_inner(struct __sk_buff *skb, __u32 payload, __be16 proto)
 {
-	__u32 least = proto == bpf_htons(ETH_P_IPV6) ? sizeof(struct ipv6hdr)
-						     : sizeof(struct iphdr);
+	__u32 least = sizeof(struct iphdr);
 	__u32 len = skb->len;
 
+	if (proto == bpf_htons(ETH_P_IPV6))
+		least = sizeof(struct ipv6hdr);
+	else if (vr_is_vlan(proto))
+		least += 4;
 	if (len >= payload + least)
 		return 0;
 	return bpf_skb_change_tail(skb, payload + least, 0) ? -1 : 0;

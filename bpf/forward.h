@@ -102,12 +102,10 @@ static __always_inline int vr_encap(struct __sk_buff *skb, struct vr_packet *pkt
 	}
 	VR_COUNT_VRF(pkt->vrf, encaps);
 	if (nh->rewrite_len >= ETH_HLEN) {
-		if (vr_untag(skb, pkt))
-			return vr_drop(skb, pkt, VR_DROP_PULL);
 		eth = vr_bytes(skb, 0, ETH_HLEN);
 		if (!eth)
 			return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-		/* the EtherType in place is that of the payload */
+		/* the EtherType (or tag) in place is that of the payload */
 		__builtin_memcpy(eth, nh->rewrite, 2 * ETH_ALEN);
 	}
 	return vr_output(skb, pkt, nh->oif);
@@ -160,7 +158,8 @@ static __always_inline int vr_translate(struct __sk_buff *skb, struct vr_packet 
 static __always_inline int vr_resolve(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	VR_COUNT_VRF(pkt->vrf, resolves);
-	if (pkt->vif_type != VIF_TYPE_VIRTUAL && !(pkt->flags & VP_FROM_TUNNEL))
+	if ((pkt->vif_type == VIF_TYPE_HOST || pkt->vif_type == VIF_TYPE_PHYSICAL) &&
+	    !(pkt->flags & VP_FROM_TUNNEL))
 		vr_output_copy(skb, pkt, pkt->xconnect);
 	return vr_trap(skb, pkt, VR_TRAP_RESOLVE, pkt->nh);
 }

@@ -149,6 +149,7 @@ static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packe
 	skb->mark = 0;
 	if (vr_parse_l2(skb, pkt))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
+	pkt->flags |= VP_AGAIN;
 	if (what == VR_AGAIN_FLOOD)
 		return vr_flood_again(skb, pkt, param);
 	return vr_trap(skb, pkt, param, 0);

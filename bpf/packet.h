@@ -33,6 +33,7 @@ enum vr_packet_flag {
 	VP_L3 = 0x4,		/* the payload is L3: its L2 header is to be replaced */
 	VP_TAGGED = 0x8,	/* a VLAN tag, in the frame or noted by the kernel */
 	VP_UUC_FLOOD = 0x10,	/* the nexthop that brought it floods unknown unicast */
+	VP_AGAIN = 0x20,	/* a copy that came in again (recirculate.h) */
 };
 
 /* At most the 48 bytes of an skb's control block, as in the system we follow. */

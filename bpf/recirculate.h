@@ -69,19 +69,13 @@ static __always_inline struct vr_again *vr_again_get(struct __sk_buff *skb)
 /* Sends a copy of the packet, as it is now, to the agent; the packet lives on. */
 __noinline int vr_trap_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u32 reason)
 {
-	int ret;
-
 	if (!pkt)
 		return 0;
 	if (!vr_vif_get(vr_cfg.agent_vif)) {
 		vr_drop_copy(skb, pkt, VR_DROP_TRAP_NO_IF);
 		return 0;
 	}
-	if (vr_test_mode)
-		ret = vr_test_copy(skb, vr_cfg.agent_vif, VR_VERDICT_TRAP, reason);
-	else
-		ret = vr_send_again(skb, pkt, VR_AGAIN_TRAP, reason);
-	if (ret)
+	if (vr_send_again(skb, pkt, VR_AGAIN_TRAP, reason))
 		vr_drop_copy(skb, pkt, VR_DROP_CLONE_FAIL);
 	return 0;
 }

@@ -8,12 +8,27 @@
 #include "vif.h"
 
 /* bpf_skb_change_head() makes no frame longer than this (SKB_MAX_ALLOC) */
-#define VR_TRAP_MAX	(16384 - VR_TRAP_HEAD_LEN)
+#define VR_TRAP_MAX	(16384 - VR_TRAP_HEAD_LEN - 4)
 
 struct vr_trap_head {
 	struct ethhdr eth;
 	struct vr_agent_hdr agent;
 } __attribute__((packed));
+
+/* Makes room for the head; a tag that the kernel noted goes back into the frame. */
+static __always_inline int vr_trap_grow(struct __sk_buff *skb)
+{
+	__be16 tag[2] = { (__be16)skb->vlan_proto, bpf_htons(skb->vlan_tci) };
+	__u8 macs[2 * ETH_ALEN];
+
+	if (!skb->vlan_present)
+		return bpf_skb_change_head(skb, VR_TRAP_HEAD_LEN, 0) ? -1 : 0;
+	if (bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)) || bpf_skb_vlan_pop(skb) ||
+	    bpf_skb_change_head(skb, VR_TRAP_HEAD_LEN + sizeof(tag), 0) ||
+	    bpf_skb_store_bytes(skb, VR_TRAP_HEAD_LEN, macs, sizeof(macs), 0))
+		return -1;
+	return bpf_skb_store_bytes(skb, VR_TRAP_HEAD_LEN + sizeof(macs), tag, sizeof(tag), 0) ? -1 : 0;
+}
 
 /* Puts Ethernet and agent_hdr before the frame. Returns 0, or -1 if no room. */
 static __always_inline int vr_trap_push(struct __sk_buff *skb, const struct vr_packet *pkt,
@@ -28,11 +43,9 @@ static __always_inline int vr_trap_push(struct __sk_buff *skb, const struct vr_p
 	head.agent.vrf = bpf_htons(pkt->vrf);
 	head.agent.cmd = bpf_htons(reason);
 	head.agent.param = bpf_htonl(param);
-	if (skb->vlan_present)
-		bpf_skb_vlan_pop(skb);
 	if (skb->len > VR_TRAP_MAX && bpf_skb_change_tail(skb, VR_TRAP_MAX, 0))
 		return -1;
-	if (bpf_skb_change_head(skb, sizeof(head), 0))
+	if (vr_trap_grow(skb))
 		return -1;
 	return bpf_skb_store_bytes(skb, 0, &head, sizeof(head), 0) ? -1 : 0;
 }
@@ -54,6 +67,8 @@ __noinline int vr_trap(struct __sk_buff *skb, struct vr_packet *pkt, __u32 reaso
 	if (vr_cfg.events & VR_EVENT_PATH)
 		vr_event_emit(skb, pkt, VR_EV_TRAP, idx, reason);
 	vr_test_verdict(skb, VR_VERDICT_TRAP, idx, reason);
+	if (vr_test_mode && pkt->flags & VP_AGAIN)
+		vr_test_copy(skb, idx, VR_VERDICT_TRAP, reason);
 	return bpf_redirect(agent->ifindex, 0);
 }
 

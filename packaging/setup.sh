@@ -29,6 +29,7 @@ missing_packages() {
     have tshark || echo tshark
     have iperf3 || echo iperf3
     have ethtool || echo ethtool
+    have man || echo man-db
     if [ ! -x .venv/bin/python ]; then
         python=$(find_python) || { echo python3; python=python3; }
         "$python" -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv

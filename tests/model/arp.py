@@ -12,7 +12,7 @@ from .const import (
 )
 from .packet import Outcome, Packet
 from .state import Nexthop, Route
-from .wire import Arp, BadPacket, arp_answer, parse_arp
+from .wire import Arp, BadPacketError, arp_answer, parse_arp
 
 LINK_LOCAL = bytes((169, 254))
 
@@ -20,7 +20,7 @@ LINK_LOCAL = bytes((169, 254))
 def _parse(packet: Packet) -> Arp | None:
     try:
         return parse_arp(packet.l3_data)
-    except BadPacket:
+    except BadPacketError:
         return None
 
 

@@ -24,7 +24,7 @@ from .const import (
 )
 from .packet import Outcome, Packet
 from .state import Nexthop
-from .wire import ETH_LEN, BadPacket, IPv4, pad_frame, parse_ipv4, parse_l2
+from .wire import ETH_LEN, BadPacketError, IPv4, pad_frame, parse_ipv4, parse_l2
 
 
 def demux(packet: Packet, nh: Nexthop) -> Outcome:
@@ -42,7 +42,7 @@ def _gre(packet: Packet, nh: Nexthop, ip: IPv4, area: bytes) -> Outcome:
     if ip.fragment:
         return packet.drop(Drop.FRAGMENTS)
     if len(area) < 4:
-        raise BadPacket
+        raise BadPacketError
     flags, proto = struct.unpack_from("!HH", area)
     if flags & ~(GRE_CSUM | GRE_KEY) or proto != GRE_MPLS:
         return nexthop.to_host(packet, nh)
@@ -52,14 +52,14 @@ def _gre(packet: Packet, nh: Nexthop, ip: IPv4, area: bytes) -> Outcome:
 
 def _udp(packet: Packet, nh: Nexthop, ip: IPv4, area: bytes) -> Outcome:
     if len(area) < 8:
-        raise BadPacket
+        raise BadPacketError
     _, port, length, _ = struct.unpack_from("!HHHH", area)
     if port not in UDP_TUNNELS:
         return nexthop.to_host(packet, nh)
     if ip.fragment:
         return packet.drop(Drop.FRAGMENTS)
     if not 8 <= length <= len(area):
-        raise BadPacket
+        raise BadPacketError
     area = area[:length]
     if port == UDP_VXLAN:
         return _vxlan(packet, ip, ip.header_len + 8, area[8:])
@@ -68,7 +68,7 @@ def _udp(packet: Packet, nh: Nexthop, ip: IPv4, area: bytes) -> Outcome:
 
 def _mpls(packet: Packet, ip: IPv4, at: int, data: bytes) -> Outcome:
     if len(data) < 4:
-        raise BadPacket
+        raise BadPacketError
     entry = int.from_bytes(data[:4], "big")
     if entry & 0xFF <= 1:
         return packet.drop(Drop.TTL_EXCEEDED)
@@ -84,7 +84,7 @@ def _mpls(packet: Packet, ip: IPv4, at: int, data: bytes) -> Outcome:
 
 def _vxlan(packet: Packet, ip: IPv4, at: int, data: bytes) -> Outcome:
     if len(data) < 8:
-        raise BadPacket
+        raise BadPacketError
     flags, vni = struct.unpack_from("!II", data)
     if not flags & VXLAN_I:
         return packet.drop(Drop.INVALID_VNID)
@@ -117,7 +117,7 @@ def _deliver(packet: Packet, ip: IPv4, nh: Nexthop, at: int, is_l2: bool) -> Out
 
 def _l2_payload(payload: bytes) -> bytes:
     if len(payload) < ETH_LEN:
-        raise BadPacket
+        raise BadPacketError
     frame = pad_frame(payload)
     parse_l2(frame)
     return frame
@@ -131,5 +131,5 @@ def _l3_payload(packet: Packet, payload: bytes) -> bytes:
     elif version == 6 and len(payload) >= 40:
         proto = ETH_IPV6
     else:
-        raise BadPacket
+        raise BadPacketError
     return packet.frame[:12] + proto.to_bytes(2, "big") + payload

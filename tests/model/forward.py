@@ -5,7 +5,7 @@ from . import arp, l2, l3, nexthop
 from .const import ETH_ARP, ETH_IPV4, Drop, NhType, Trap, VifFlag, VifType
 from .packet import Outcome, Packet
 from .state import State, Vif
-from .wire import AGENT_HDR, ETH_LEN, BadPacket, pad_frame, parse_ipv4, parse_l2
+from .wire import AGENT_HDR, ETH_LEN, BadPacketError, pad_frame, parse_ipv4, parse_l2
 
 TRAP_HEAD = ETH_LEN + AGENT_HDR.size
 
@@ -27,13 +27,13 @@ def forward(state: State, vif_idx: int, frame: bytes) -> Outcome:
     packet.counters["rx_bytes", vif.idx] = len(frame)
     try:
         return _receive(packet)
-    except BadPacket:
+    except BadPacketError:
         return packet.drop(Drop.INVALID_PACKET)
 
 
 def _receive(packet: Packet) -> Outcome:
     if len(packet.frame) < ETH_LEN:
-        raise BadPacket
+        raise BadPacketError
     kind = packet.vif.type
     if kind == VifType.HOST:
         return _from_host(packet)
@@ -85,7 +85,7 @@ def _from_agent(packet: Packet) -> Outcome:
     """SWITCH: send as it is. ROUTE: take it as received on a VM's vif, or on pkt0."""
     frame = packet.frame
     if frame[12:14] != ETH_IPV4.to_bytes(2, "big") or len(frame) < TRAP_HEAD + ETH_LEN:
-        raise BadPacket
+        raise BadPacketError
     vif_idx, vrf, command, *_ = AGENT_HDR.unpack_from(frame, ETH_LEN)
     packet.frame = pad_frame(frame[TRAP_HEAD:])
     parse_l2(packet.frame)
@@ -93,7 +93,7 @@ def _from_agent(packet: Packet) -> Outcome:
     if command == Trap.SWITCH:
         return packet.send(target, packet.frame)
     if command != Trap.ROUTE:
-        raise BadPacket
+        raise BadPacketError
     packet.vrf = vrf
     if target is not None and target.type == VifType.VIRTUAL:
         packet.vif = target

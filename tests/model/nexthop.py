@@ -13,7 +13,7 @@ from .const import (
 )
 from .packet import Built, Outcome, Packet
 from .state import Nexthop
-from .wire import BadPacket, parse_arp
+from .wire import BadPacketError, parse_arp
 
 
 def apply(packet: Packet, nh_id: int) -> Outcome:
@@ -46,15 +46,14 @@ def _send(packet: Packet, built: Built) -> Outcome:
 
 
 def encap(packet: Packet, nh: Nexthop) -> Built:
-    """L2 family, or no rewrite of at least 14 bytes: as it is. Else the L2 header is replaced."""
+    """L2 family, or no rewrite of at least 14 bytes: as it is. Else the MACs are replaced."""
     vif = packet.vif_of(nh.oif)
     if vif is None:
         return Drop.INVALID_IF
     packet.count_vrf("l2_encaps" if nh.family == Family.BRIDGE else "encaps")
     if nh.family == Family.BRIDGE or len(nh.rewrite) < 14:
         return vif, packet.frame
-    proto = packet.l2.proto.to_bytes(2, "big")
-    return vif, nh.rewrite[:-2] + proto + packet.l3_data
+    return vif, nh.rewrite[:12] + packet.frame[12:]
 
 
 def _receive(packet: Packet, nh: Nexthop) -> Outcome:
@@ -78,7 +77,7 @@ def _l2_receive(packet: Packet) -> Outcome:
     if packet.l2.proto == ETH_ARP:
         try:
             reply = parse_arp(packet.l3_data).op == 2
-        except BadPacket:
+        except BadPacketError:
             return packet.drop(Drop.INVALID_ARP)
         return packet.trap(Trap.ARP) if reply else packet.drop(Drop.INVALID_PROTOCOL)
     if packet.l2.proto != ETH_IPV4:

@@ -19,7 +19,7 @@ ARP_LEN = 28
 AGENT_HDR = struct.Struct("!HHHIIIIIB3x")
 
 
-class BadPacket(Exception):
+class BadPacketError(Exception):
     """A header is truncated or contradicts itself."""
 
 
@@ -45,14 +45,14 @@ class L2:
 
 
 def parse_l2(frame: bytes) -> L2:
-    """Read the L2 header; BadPacket when it, or its VLAN tag, is cut short."""
+    """Read the L2 header; BadPacketError when it, or its VLAN tag, is cut short."""
     if len(frame) < ETH_LEN:
-        raise BadPacket
+        raise BadPacketError
     proto = int.from_bytes(frame[12:14], "big")
     if proto not in ETH_VLAN:
         return L2(frame[:6], frame[6:12], proto, False, ETH_LEN)
     if len(frame) < ETH_LEN + TAG_LEN:
-        raise BadPacket
+        raise BadPacketError
     inner = int.from_bytes(frame[16:18], "big")
     return L2(frame[:6], frame[6:12], inner, True, ETH_LEN + TAG_LEN)
 
@@ -66,7 +66,8 @@ def strip_tags(frame: bytes) -> bytes:
 
 def pad_frame(frame: bytes) -> bytes:
     """A frame taken out of another: padded, so that an IP header would fit behind Ethernet."""
-    least = 40 if frame[12:14] == ETH_IPV6.to_bytes(2, "big") else 20
+    proto = int.from_bytes(frame[12:14], "big")
+    least = 40 if proto == ETH_IPV6 else 24 if proto in ETH_VLAN else 20
     return frame.ljust(ETH_LEN + least, b"\0")
 
 
@@ -91,13 +92,13 @@ class IPv4:
 
 
 def parse_ipv4(data: bytes) -> IPv4:
-    """Read an IPv4 header; BadPacket unless its lengths fit. The checksum is not looked at."""
+    """Read an IPv4 header; BadPacketError unless its lengths fit. The checksum is not looked at."""
     if len(data) < 20 or data[0] >> 4 != 4:
-        raise BadPacket
+        raise BadPacketError
     header_len = (data[0] & 15) * 4
     total_len, ident, frag = struct.unpack_from("!HHH", data, 2)
     if header_len < 20 or not header_len <= total_len <= len(data):
-        raise BadPacket
+        raise BadPacketError
     return IPv4(
         header_len,
         total_len,
@@ -161,12 +162,12 @@ class Arp:
 
 
 def parse_arp(data: bytes) -> Arp:
-    """Read an ARP packet; BadPacket unless it is a request or reply for IPv4 over Ethernet."""
+    """Read an ARP packet; BadPacketError unless it is a request or reply for IPv4 over Ethernet."""
     if len(data) < ARP_LEN or data[:6] != b"\x00\x01\x08\x00\x06\x04":
-        raise BadPacket
+        raise BadPacketError
     op = int.from_bytes(data[6:8], "big")
     if op not in (1, 2):
-        raise BadPacket
+        raise BadPacketError
     return Arp(op, data[8:14], data[14:18], data[24:28])
 
 
@@ -203,7 +204,7 @@ def parse_inner(proto: int, data: bytes) -> Inner:
     if proto == ETH_IPV4:
         try:
             v4 = parse_ipv4(data)
-        except BadPacket:
+        except BadPacketError:
             return NO_INNER
         ports = b"" if v4.fragment else data[v4.header_len : v4.header_len + 4]
         words = _word(v4.src), _word(v4.dst), _ports(v4.proto, ports), v4.proto << 16

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from . import libbpf
 from .errors import DeviceError, NoSuchEntry, Refused, from_errno
@@ -54,7 +54,7 @@ class Link:
         if fd >= 0:
             os.close(fd)
 
-    def __enter__(self) -> Link:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -168,8 +168,9 @@ def _undone_on_failure(instance: Instance) -> Iterator[None]:
 
 
 def _stage(instance: Instance, opened: BpfObject) -> None:
+    instance.staging_dir.mkdir(mode=0o700)
     for name in ("maps", "progs", "links"):
-        (instance.staging_dir / name).mkdir(mode=0o700, parents=True)
+        (instance.staging_dir / name).mkdir(mode=0o700)
     for name, one in opened.maps.items():
         libbpf.obj_pin(one.fd, instance.staging_dir / "maps" / name)
     for name in (ENTRY, MAIN):

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from ctypes import byref, c_uint32
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 from . import libbpf
 from .errors import BadValue, NoSuchEntry, Refused, TableFull, VrouterError, from_errno
@@ -55,7 +55,7 @@ class BpfMap:
         if fd >= 0:
             os.close(fd)
 
-    def __enter__(self) -> BpfMap:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

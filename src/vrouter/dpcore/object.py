@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from . import libbpf
 from .btf import Btf
@@ -103,7 +103,7 @@ class BpfObject:
         for handle in self._each(self._lib.bpf_object__next_map):
             self._add_map(handle)
 
-    def __enter__(self) -> BpfObject:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -49,6 +49,13 @@ def get(device: str) -> dict[str, bool]:
     return {name: bool(words[i // 32] >> (i % 32) & 1) for i, name in enumerate(names)}
 
 
+def _free(device: str, blocks: int) -> list[int]:
+    """Bits of the features that may be changed, 32 to a word."""
+    answer = _call(device, struct.pack("=II", _GFEATURES, blocks) + bytes(16 * blocks))
+    words = [struct.unpack_from("=IIII", answer, 8 + 16 * i) for i in range(blocks)]
+    return [available & ~fixed for available, _, _, fixed in words]
+
+
 def make_plain(device: str) -> None:
     """Leave the device neither segmentation nor checksum offload, like the plainest NIC."""
     off = {
@@ -64,11 +71,12 @@ def put(device: str, wanted: Mapping[str, bool]) -> None:
 
     What the device will not change (fixed features) stays as it is, as with ethtool.
     """
-    names = _names(device)
+    names, now = _names(device), get(device)
     blocks = (len(names) + 31) // 32
+    free = _free(device, blocks)
     valid, values = [0] * blocks, [0] * blocks
     for i, name in enumerate(names):
-        if name in wanted:
+        if free[i // 32] >> (i % 32) & 1 and wanted.get(name, now[name]) != now[name]:
             valid[i // 32] |= 1 << (i % 32)
             values[i // 32] |= int(wanted[name]) << (i % 32)
     body = b"".join(struct.pack("=II", *pair) for pair in zip(valid, values, strict=True))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -198,6 +199,8 @@ def _remove(lab: Lab) -> list[str]:
         if instance.run_dir.exists() or instance.pin_dir.exists():
             with contextlib.suppress(Refused):
                 unload(instance)
+            # the way back of a NIC that goes with its namespace
+            shutil.rmtree(instance.run_dir, ignore_errors=True)
             done.append(f"unloaded vRouter {instance.name}")
     for name in namespaces:
         if netns.delete(name):

@@ -77,7 +77,6 @@ def _add_load(commands: Commands) -> None:
     load.add_argument(
         "--profile",
         choices=["default", "small"],
-        default="default",
         help="sizes of the tables: default (upstream's) or small (for labs)",
     )
     load.add_argument(
@@ -153,7 +152,8 @@ def _load(args: argparse.Namespace) -> None:
     from vrouter.dpcore import loader  # noqa: PLC0415
     from vrouter.dpcore.sizes import Sizes  # noqa: PLC0415
 
-    sizes = Sizes.from_args(args.profile, args.size)
+    asked = args.profile is not None or args.size
+    sizes = Sizes.from_args(args.profile or "default", args.size) if asked else None
     lacks = loader.probe()
     if lacks:
         raise KernelLacks(lacks[0].what, lacks[0].remedy)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures for tests that need a network namespace or an instance of their own."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from vrouter.dpcore.instance import Instance
+
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+_numbers = itertools.count(1)
+
+
+def _checked(result: int) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+@pytest.fixture
+def netns() -> Iterator[None]:
+    """The test runs in a new, empty network namespace; skipped unless root."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: it makes a network namespace")
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _checked(_libc.unshare(_CLONE_NEWNET))
+        yield
+    finally:
+        _checked(_libc.setns(home, _CLONE_NEWNET))
+        os.close(home)
+
+
+@pytest.fixture
+def instance(netns: None) -> Iterator[Instance]:
+    """An instance of a name of its own, not loaded; unloaded afterwards."""
+    from vrouter.dpcore import loader
+
+    one = Instance(f"t-{os.getpid()}-{next(_numbers)}")
+    try:
+        yield one
+    finally:
+        loader.unload(one)
+
+
+@pytest.fixture
+def other_netns(netns: None) -> Callable[[], None]:
+    """A call that moves the test on to another new network namespace."""
+    return lambda: _checked(_libc.unshare(_CLONE_NEWNET))

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables that the packets meet: one set of entries, with and without an agent."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+
+from tests.model.const import BROADCAST, Family, NhFlag, NhType, RouteFlag, VifFlag, VifType
+from tests.model.state import BridgeEntry, Member, Nexthop, Route, State, Vif, ip, mac, net
+
+FABRIC, HOST, AGENT = 2, 3, 4
+VM1, VM2, RED, UUF, NO_PROXY, PROXY, NARROW, GONE = 11, 12, 13, 14, 15, 16, 17, 18
+GATEWAY = mac("00:00:5e:00:01:00")
+NIC_MAC = mac("02:00:00:00:00:01")
+FAR_MAC = mac("02:00:00:00:00:02")
+VM1_MAC, VM2_MAC = mac("02:00:0a:01:01:01"), mac("02:00:0a:01:01:02")
+REMOTE_MAC, ROUTER_MAC = mac("02:00:0a:01:01:03"), mac("02:00:00:00:00:fe")
+SELF, FAR, OTHER = ip("172.30.0.1"), ip("172.30.0.2"), ip("172.30.0.3")
+SEED = 0x5EED1234
+BLUE, RED_VRF, MCAST = 1, 2, 3
+BOTH = VifFlag.L2 | VifFlag.L3
+HEAD = FAR_MAC + NIC_MAC + b"\x08\x00"
+
+Kind = NhFlag
+
+
+def _vifs(agent: bool) -> list[Vif]:
+    joined = VifFlag(0) if agent else VifFlag.XCONNECT
+    vifs = [
+        Vif(FABRIC, VifType.PHYSICAL, NIC_MAC, 0, BOTH | joined, xconnect=HOST),
+        Vif(HOST, VifType.HOST, NIC_MAC, 0, BOTH | joined, xconnect=FABRIC),
+        Vif(VM1, VifType.VIRTUAL, GATEWAY, BLUE, BOTH),
+        Vif(VM2, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mcast_vrf=MCAST),
+        Vif(RED, VifType.VIRTUAL, GATEWAY, RED_VRF, BOTH),
+        Vif(UUF, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.UNKNOWN_UC_FLOOD),
+        Vif(NO_PROXY, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.NO_MAC_PROXY),
+        Vif(PROXY, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.MAC_PROXY),
+        Vif(NARROW, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mtu=700),
+    ]
+    if agent:
+        vifs.append(Vif(AGENT, VifType.AGENT, GATEWAY, 65535, VifFlag.L3))
+    return vifs
+
+
+def _tunnel(number: int, flags: NhFlag, dip: bytes = FAR, oif: int = FABRIC) -> Nexthop:
+    valid = flags | NhFlag.VALID
+    return Nexthop(
+        number, NhType.TUNNEL, Family.INET, valid, 0, oif, SELF, dip, HEAD, rw_dst_mac=ROUTER_MAC
+    )
+
+
+def _encap(number: int, oif: int, dst: bytes, family: Family = Family.BRIDGE) -> Nexthop:
+    vrf = RED_VRF if oif == RED else BLUE
+    rewrite = dst + GATEWAY + b"\x08\x00"
+    return Nexthop(number, NhType.ENCAP, family, NhFlag.VALID, vrf, oif, rewrite=rewrite)
+
+
+def _composite(number: int, flags: NhFlag, *members: Member) -> Nexthop:
+    valid = flags | NhFlag.VALID
+    return Nexthop(number, NhType.COMPOSITE, Family.BRIDGE, valid, BLUE, members=members)
+
+
+def _translate(number: int, vrf: int, family: Family, flags: NhFlag = NhFlag.VALID) -> Nexthop:
+    return Nexthop(number, NhType.VRF_TRANSLATE, family, flags | NhFlag.VALID, vrf)
+
+
+def _nexthops() -> list[Nexthop]:
+    encap, evpn, top = Kind.COMPOSITE_ENCAP, Kind.COMPOSITE_EVPN, Kind.MULTICAST
+    many = tuple(Member(31 + i % 3, 5000 + i) for i in range(40))
+    return [
+        Nexthop(1, NhType.DISCARD),
+        Nexthop(3, NhType.L2_RECEIVE),
+        Nexthop(5, NhType.RECEIVE, oif=HOST),
+        Nexthop(6, NhType.RESOLVE, oif=FABRIC),
+        Nexthop(7, NhType.ENCAP, Family.INET, NhFlag(0)),
+        _encap(11, VM1, VM1_MAC),
+        _encap(12, VM2, VM2_MAC),
+        _encap(13, RED, VM1_MAC),
+        _encap(14, UUF, VM2_MAC),
+        _encap(17, NARROW, VM2_MAC),
+        _encap(18, GONE, VM2_MAC),
+        _encap(21, VM1, VM1_MAC, Family.INET),
+        _encap(22, VM2, VM2_MAC, Family.INET),
+        _encap(23, FABRIC, FAR_MAC, Family.INET),
+        _tunnel(31, Kind.TUNNEL_VXLAN),
+        _tunnel(32, Kind.TUNNEL_UDP_MPLS),
+        _tunnel(33, Kind.TUNNEL_GRE),
+        _tunnel(34, Kind.TUNNEL_VXLAN | Kind.L3_VXLAN),
+        _tunnel(35, Kind.TUNNEL_VXLAN, OTHER),
+        _tunnel(36, NhFlag(0)),
+        _tunnel(37, Kind.TUNNEL_VXLAN, OTHER, GONE),
+        _translate(41, BLUE, Family.BRIDGE),
+        _translate(42, RED_VRF, Family.BRIDGE, Kind.UNKNOWN_UC_FLOOD),
+        _translate(43, BLUE, Family.INET),
+        _translate(44, 4, Family.INET),
+        _translate(45, 5, Family.BRIDGE),
+        _translate(46, 9, Family.INET),
+        _composite(51, encap, Member(11), Member(12), Member(14), Member(999)),
+        _composite(52, evpn, Member(31, 5001), Member(35, 5001), Member(11), Member(31)),
+        _composite(53, top, Member(51), Member(52)),
+        _composite(54, top, Member(11), Member(31, 5001), Member(999), Member(5)),
+        _composite(55, encap, Member(12), Member(18), Member(17)),
+        _composite(56, evpn, *many),
+        _composite(57, top, Member(55), Member(56), Member(54), Member(36, 1), Member(37, 1)),
+        _composite(58, top),
+    ]
+
+
+def _routes() -> list[Route]:
+    label, proxy, trap, flood = 1, RouteFlag.ARP_PROXY, RouteFlag.ARP_TRAP, RouteFlag.ARP_FLOOD
+
+    def route(vrf: int, prefix: str, nh: int, **more: object) -> Route:
+        flags = more.get("flags", 0)
+        if more.get("label") is not None:
+            flags = int(flags) | label  # type: ignore[call-overload]
+        return Route(vrf, net(prefix), nh, **{**more, "flags": flags})  # type: ignore[arg-type]
+
+    return [
+        route(0, "172.30.0.1/32", 5),
+        route(0, "172.30.0.0/24", 6),
+        route(0, "172.30.0.9/32", 23, flags=proxy),
+        route(0, "172.30.0.10/32", 21, flags=proxy),
+        route(0, "169.254.7.0/24", 999),
+        route(BLUE, "10.1.1.1/32", 21, flags=proxy, stitch=VM1_MAC),
+        route(BLUE, "10.1.1.2/32", 22, flags=proxy, stitch=VM2_MAC),
+        route(BLUE, "10.1.1.3/32", 32, label=1030, flags=proxy, stitch=REMOTE_MAC),
+        route(BLUE, "10.1.1.4/32", 34, label=5001, flags=proxy),
+        route(BLUE, "10.1.1.5/32", 33, label=1030, flags=proxy | flood),
+        route(BLUE, "10.1.1.6/32", 31, label=5001, flags=trap),
+        route(BLUE, "10.1.1.7/32", 32),
+        route(BLUE, "10.1.1.8/32", 53),
+        route(BLUE, "10.1.1.9/32", 41),
+        route(BLUE, "10.1.1.10/32", 999),
+        route(BLUE, "10.1.1.254/32", 3, flags=proxy),
+        route(BLUE, "10.1.2.0/24", 1),
+        route(BLUE, "10.1.3.0/24", 5),
+        route(BLUE, "10.1.4.0/24", 6),
+        route(BLUE, "10.1.5.0/24", 44),
+        route(BLUE, "10.1.6.0/24", 7),
+        route(BLUE, "10.1.7.0/24", 36, label=20),
+        route(BLUE, "10.1.8.0/24", 46),
+        route(4, "10.0.0.0/8", 43),
+        route(RED_VRF, "0.0.0.0/0", 34, label=77),
+        route(9, "10.1.8.1/32", 21),
+    ]
+
+
+def _bridge() -> list[BridgeEntry]:
+    entries = [
+        (BLUE, GATEWAY, 3, None),
+        (BLUE, ROUTER_MAC, 3, None),
+        (BLUE, VM1_MAC, 11, None),
+        (BLUE, VM2_MAC, 12, None),
+        (BLUE, REMOTE_MAC, 31, 5001),
+        (BLUE, mac("02:00:0a:01:01:04"), 32, 1040),
+        (BLUE, mac("02:00:0a:01:01:05"), 33, 1050),
+        (BLUE, mac("02:00:0a:01:01:06"), 31, None),
+        (BLUE, mac("02:00:0a:01:01:07"), 999, None),
+        (BLUE, mac("02:00:0a:01:01:08"), 45, None),
+        (BLUE, mac("02:00:0a:01:01:09"), 21, None),
+        (BLUE, mac("02:00:0a:01:01:0a"), 43, None),
+        (BLUE, mac("02:00:0a:01:01:0b"), 18, None),
+        (BLUE, mac("02:00:0a:01:01:0c"), 17, None),
+        (BLUE, mac("02:00:0a:01:01:0d"), 5, None),
+        (BLUE, BROADCAST, 53, None),
+        (RED_VRF, VM1_MAC, 13, None),
+        (RED_VRF, GATEWAY, 3, None),
+        (RED_VRF, BROADCAST, 54, None),
+        (MCAST, BROADCAST, 57, None),
+        (5, mac("02:00:0a:01:01:08"), 45, None),
+        (5, BROADCAST, 58, None),
+    ]
+    return [BridgeEntry(*entry) for entry in entries]
+
+
+MPLS = {1000: 21, 1001: 11, 1002: 41, 1003: 53, 1004: 43, 1005: 3, 1006: 999, 1007: 7, 1008: 32}
+MPLS |= {1009: 51, 1010: 52, 1011: 5, 1012: 1, 1013: 13, 1014: 42, 1015: 6, 1016: 18}
+VNIS = {5001: 41, 5002: 42, 5003: 53, 5004: 11, 5005: 999, 5006: 43, 5007: 31, 5008: 3, 5009: 21}
+
+
+def base(name: str, *, agent: bool) -> State:
+    """The base tables; with an agent nothing is cross-connected."""
+    state = State(name, hash_seed=SEED, mpls=dict(MPLS), vxlan=dict(VNIS))
+    state.add(*_vifs(agent), *_nexthops(), *_bridge(), *_routes())
+    state.agent_vif = AGENT if agent else None
+    return state
+
+
+ANYWHERE = IPv4Network("0.0.0.0/0")
+HEADLESS = base("headless", agent=False)
+WITH_AGENT = base("with-agent", agent=True)
+STATES = {state.name: state for state in (HEADLESS, WITH_AGENT)}
