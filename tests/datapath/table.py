@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cases written by hand: a packet, and all that must become of it.
+
+What follows from the rules for every packet is not written out in each case: the ingress vif
+counts it, every vif that something leaves by counts that, every drop counts once globally and
+once on the ingress vif. The rest of the counters stands in the case, and is all there is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from tests.model.const import Drop, Trap, Verdict
+from tests.model.packet import Copy, Key, Outcome
+
+from .rig import Rig, expected
+from .states import AGENT, HEADLESS, STATES, WITH_AGENT
+
+
+@dataclass(frozen=True)
+class Case:
+    """One packet. `vrf`: (VRF, counter) once for each count; `bridge`: (VRF, MAC) likewise;
+    `lost`: reasons of copies that were not sent; `blamed`: the vif that drops count on."""
+
+    name: str
+    vif: int
+    frame: bytes
+    verdict: Verdict
+    out: int | None = None
+    reason: int = 0
+    sent: bytes = b""
+    copies: tuple[Copy, ...] = ()
+    vrf: tuple[tuple[int, str], ...] = ()
+    bridge: tuple[tuple[int, bytes], ...] = ()
+    lost: tuple[Drop, ...] = ()
+    blamed: int | None = None
+    states: tuple[str, ...] = (HEADLESS.name, WITH_AGENT.name)
+
+    def counters(self) -> Counter[Key]:
+        """All that the case must count."""
+        counts: Counter[Key] = Counter()
+        counts["rx_packets", self.vif] += 1
+        counts["rx_bytes", self.vif] += len(self.frame)
+        leaving = [(copy.vif, copy.frame) for copy in self.copies]
+        if self.out is not None:
+            leaving.append((self.out, self.sent))
+        for vif, frame in leaving:
+            counts["tx_packets", vif] += 1
+            counts["tx_bytes", vif] += len(frame)
+        ended = (Drop(self.reason),) if self.verdict == Verdict.DROP else ()
+        for reason in self.lost + ended:
+            counts["drop", int(reason)] += 1
+            counts["vif_drop", self.vif if self.blamed is None else self.blamed, int(reason)] += 1
+        for vrf, name in self.vrf:
+            counts["vrf", vrf, name] += 1
+        for vrf, mac in self.bridge:
+            counts["bridge", vrf, mac.hex()] += 1
+        return counts
+
+    def with_agent(self) -> Case:
+        """The case, with an agent only."""
+        return replace(self, states=(WITH_AGENT.name,))
+
+    def headless(self) -> Case:
+        """The case, without an agent only."""
+        return replace(self, states=(HEADLESS.name,))
+
+
+Names = tuple[tuple[int, str], ...]
+Macs = tuple[tuple[int, bytes], ...]
+
+
+def tx(
+    name: str, vif: int, frame: bytes, out: int, sent: bytes, vrf: Names = (), bridge: Macs = ()
+) -> Case:
+    """The packet leaves by `out` as `sent`."""
+    return Case(name, vif, frame, Verdict.TX, out, 0, sent, vrf=vrf, bridge=bridge)
+
+
+def drop(
+    name: str, vif: int, frame: bytes, reason: Drop, vrf: Names = (), bridge: Macs = ()
+) -> Case:
+    """The packet is dropped."""
+    return Case(name, vif, frame, Verdict.DROP, None, reason, vrf=vrf, bridge=bridge)
+
+
+def trap(
+    name: str, vif: int, frame: bytes, reason: Trap, sent: bytes, vrf: Names = (), bridge: Macs = ()
+) -> list[Case]:
+    """The packet goes to the agent as `sent`; without one it is dropped as TRAP_NO_IF."""
+    case = Case(name, vif, frame, Verdict.TRAP, AGENT, reason, sent, vrf=vrf, bridge=bridge)
+    without = drop(f"{name}, no agent", vif, frame, Drop.TRAP_NO_IF, vrf, bridge)
+    return [case.with_agent(), without.headless()]
+
+
+def flood(
+    name: str,
+    vif: int,
+    frame: bytes,
+    copies: list[Copy],
+    lost: tuple[Drop, ...] = (),
+    vrf: Names = (),
+    bridge: Macs = (),
+) -> Case:
+    """Copies are sent, and the original is dropped as CLONED_ORIGINAL."""
+    case = drop(name, vif, frame, Drop.CLONED_ORIGINAL, vrf, bridge)
+    return replace(case, copies=tuple(copies), lost=lost)
+
+
+def copy(vif: int, frame: bytes) -> Copy:
+    """A copy that leaves by a vif."""
+    return Copy(vif, Verdict.TX, 0, frame)
+
+
+def trap_copy(reason: Trap, frame: bytes) -> Copy:
+    """A copy for the agent."""
+    return Copy(AGENT, Verdict.TRAP, reason, frame)
+
+
+def _seen(outcome: Outcome) -> tuple[object, ...]:
+    return outcome.verdict, outcome.out_vif, outcome.reason, outcome.frame, outcome.copies
+
+
+def check(one: Rig, case: Case) -> None:
+    """The model and dp-core both do what the case says, and count what it says."""
+    wanted = case.verdict, case.out, int(case.reason), case.sent, list(case.copies)
+    counts = +case.counters()
+    if case.vif not in one.state.vifs:
+        counts = Counter({key: n for key, n in counts.items() if key[0] == "drop"})
+    model = expected(one.state, case.vif, case.frame)
+    assert _seen(model) == wanted, "the model"
+    assert +model.counters == counts, "counters of the model"
+    before = one.counters()
+    found = one.outcome(case.vif, case.frame)
+    assert _seen(found) == wanted, "dp-core"
+    assert one.counters() - before == counts, "counters of dp-core"
+
+
+def spread(*parts: Case | list[Case]) -> list[tuple[str, Case]]:
+    """(state, case) for each state that a case is about, the cases of one state together."""
+    flat = [case for part in parts for case in (part if isinstance(part, list) else [part])]
+    names = [case.name for case in flat]
+    assert len(set(names)) == len(names), [n for n in names if names.count(n) > 1]
+    return [(state, case) for state in STATES for case in flat if state in case.states]
