@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from scapy.contrib.mpls import MPLS
 from scapy.layers.inet import ICMP, IP, UDP
@@ -95,7 +96,7 @@ def arp_reply(target: str, has: bytes, sender: str = "10.1.1.1", mac: bytes = s.
     return Ether(dst=text(mac), src=text(has)) / answer
 
 
-def outer(payload: Packet, ident: int = 77, dst: str = "172.30.0.2", **ip: object) -> Packet:
+def outer(payload: Packet, ident: int = 77, dst: str = "172.30.0.2", **ip: Any) -> Packet:
     """The outer header that this host puts on, before `payload`."""
     head = Ether(dst=text(s.FAR_MAC), src=text(s.NIC_MAC))
     return head / IP(src="172.30.0.1", dst=dst, id=ident, ttl=64, **ip) / payload

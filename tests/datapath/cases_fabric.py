@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from scapy.packet import Packet
+
 from tests.model.const import Drop, Trap
 
 from . import states as s
@@ -33,31 +37,29 @@ BARE = PING[IP]
 RED_PING = echo(s.VM1_MAC, "10.1.1.1", s.REMOTE_MAC, "10.1.1.3")
 
 
-def fabric(
-    payload: object, dst: str = "172.30.0.1", src: str = "172.30.0.2", **ip: object
-) -> Ether:
+def fabric(payload: Any, dst: str = "172.30.0.1", src: str = "172.30.0.2", **ip: object) -> Packet:
     """A packet of the underlay for this host."""
     return Ether(dst=text(s.NIC_MAC), src=text(s.FAR_MAC)) / IP(src=src, dst=dst, **ip) / payload
 
 
-def vxlan(vni: int, inner: object, flags: int = 8, **ip: object) -> Ether:
+def vxlan(vni: int, inner: Any, flags: int = 8, **ip: Any) -> Packet:
     """The same, VXLAN."""
     return fabric(
         UDP(sport=50001, dport=4789, chksum=0) / VXLAN(flags=flags, vni=vni) / inner, **ip
     )
 
 
-def udp_mpls(label: int, inner: object, port: int = 6635, ttl: int = 64, bottom: int = 1) -> Ether:
+def udp_mpls(label: int, inner: Any, port: int = 6635, ttl: int = 64, bottom: int = 1) -> Packet:
     """The same, MPLSoUDP."""
     stack = MPLS(label=label, s=bottom, ttl=ttl)
-    return fabric(UDP(sport=50001, dport=port, chksum=0) / stack / Raw(bytes(inner)))  # type: ignore[call-overload]
+    return fabric(UDP(sport=50001, dport=port, chksum=0) / stack / Raw(bytes(inner)))
 
 
-def gre_mpls(label: int, inner: object, **gre: object) -> Ether:
+def gre_mpls(label: int, inner: Any, **gre: Any) -> Packet:
     """The same, MPLSoGRE."""
     return fabric(
         GRE(proto=0x8847, **gre) / MPLS(label=label, s=1, ttl=64) / Raw(bytes(inner)), proto=47
-    )  # type: ignore[call-overload]
+    )
 
 
 TO_VM1 = s.VM1_MAC + s.GATEWAY + bytes(PING)[12:]

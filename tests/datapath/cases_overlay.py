@@ -131,6 +131,14 @@ BRIDGE: list[Case] = [
     ),
 ]
 
+TUNNEL_OF_VM = (
+    Ether(dst=text(s.GATEWAY), src=text(s.VM1_MAC))
+    / IP(src="10.1.1.1", dst="10.1.3.1")
+    / VTEP
+    / VXLAN(flags=8, vni=5002)
+    / echo(s.VM1_MAC, "10.1.1.1")
+)
+
 ROUTE: list[Case] = [
     tx(
         "to a VM of this host",
@@ -241,6 +249,13 @@ ROUTE: list[Case] = [
         s.VM1,
         Ether(dst=text(s.GATEWAY), src=text(s.VM1_MAC), type=0x88CC) / Raw(b"y" * 40),
         Drop.INVALID_PROTOCOL,
+    ),
+    tx(
+        "a VM's tunnel packet for the host is just a packet",
+        s.VM1,
+        TUNNEL_OF_VM,
+        s.HOST,
+        s.NIC_MAC + bytes(TUNNEL_OF_VM)[6:],
     ),
 ]
 

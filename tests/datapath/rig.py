@@ -212,8 +212,13 @@ def expected(state: State, vif: int, frame: bytes) -> model.Outcome:
 
 @contextmanager
 def rig(state: State, object_path: Path | None = None) -> Iterator[Rig]:
-    """A rig in a namespace of its own; nothing of it is left afterwards."""
+    """A rig in a namespace of its own; nothing of it is left afterwards.
+
+    $VR_OBJECT names another object than the one that was built (seeded bugs).
+    """
     instance = Instance(f"t-{os.getpid()}-rig{next(_numbers)}")
+    if object_path is None and "VR_OBJECT" in os.environ:
+        object_path = Path(os.environ["VR_OBJECT"])
     with own_netns():
         Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
         one = None

@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import subprocess
 from collections.abc import Iterator
 
 import pytest
-from vrouter.dpcore.loader import load, unload
 
 from tests.system.helpers import MakeNs
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import DeviceError, Refused, VrouterError
 from vrouter.dpcore.instance import Instance
+from vrouter.dpcore.loader import load, unload
 from vrouter.dpcore.names import VifFlag, VifType
 from vrouter.dpcore.sizes import SMALL
 from vrouter.host import devices, netns, takeover, vhost
@@ -164,7 +165,7 @@ def test_the_interruption_is_short(host: Host) -> None:
     output = process.communicate(timeout=30)[0]
     answered = [int(number) for number in re.findall(r"icmp_seq=(\d+)", output)]
     assert answered[-1] == 300, output
-    missing = [after - before - 1 for before, after in zip(answered, answered[1:], strict=False)]
+    missing = [after - before - 1 for before, after in itertools.pairwise(answered)]
     assert max(missing) * PING_INTERVAL <= 0.2, output
 
 
