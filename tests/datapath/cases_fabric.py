@@ -37,9 +37,12 @@ BARE = PING[IP]
 RED_PING = echo(s.VM1_MAC, "10.1.1.1", s.REMOTE_MAC, "10.1.1.3")
 
 
-def fabric(payload: Any, dst: str = "172.30.0.1", src: str = "172.30.0.2", **ip: object) -> Packet:
+def fabric(payload: Any, dst: str = "172.30.0.1", src: str = "172.30.0.2", **ip: Any) -> Packet:
     """A packet of the underlay for this host."""
-    return Ether(dst=text(s.NIC_MAC), src=text(s.FAR_MAC)) / IP(src=src, dst=dst, **ip) / payload
+    packet: Packet = (
+        Ether(dst=text(s.NIC_MAC), src=text(s.FAR_MAC)) / IP(src=src, dst=dst, **ip) / payload
+    )
+    return packet
 
 
 def vxlan(vni: int, inner: Any, flags: int = 8, **ip: Any) -> Packet:
