@@ -23,8 +23,8 @@
 /* What the outer header takes from the packet inside. */
 struct vr_outer {
 	__u32 kind;		/* one of NH_FLAG_TUNNELS */
-	__u32 vlan_len;		/* 4 if a noted VLAN tag goes into the frame, else 0 */
-	__be16 vlan[2];
+	__u32 vlan_len;		/* bytes of noted VLAN tags that go into the frame: 0, 4 or 8 */
+	__be16 vlan[4];		/* as they follow the first tag's EtherType */
 	__be16 id;
 	__be16 sport;
 	__u8 ttl;		/* of the MPLS label */
@@ -91,7 +91,10 @@ static __always_inline int vr_outer_prepare(struct __sk_buff *skb, struct vr_pac
 	return 0;
 }
 
-/* Moves a tag that the kernel noted beside the packet into the inner frame. */
+/*
+ * Moves a tag that the kernel noted beside the packet into the inner frame. The
+ * kernel notes the next one, if there is one, when the first is taken.
+ */
 static __always_inline int vr_outer_take_tag(struct __sk_buff *skb, struct vr_outer *o)
 {
 	if (!skb->vlan_present)
@@ -99,8 +102,16 @@ static __always_inline int vr_outer_take_tag(struct __sk_buff *skb, struct vr_ou
 	o->vlan[0] = bpf_htons(skb->vlan_tci);
 	o->vlan[1] = o->eth.h_proto;
 	o->eth.h_proto = (__be16)skb->vlan_proto;
-	o->vlan_len = sizeof(o->vlan);
-	return bpf_skb_vlan_pop(skb) || skb->vlan_present ? -1 : 0;
+	o->vlan_len = 4;
+	if (bpf_skb_vlan_pop(skb))
+		return -1;
+	if (!skb->vlan_present)
+		return 0;
+	o->vlan[2] = bpf_htons(skb->vlan_tci);
+	o->vlan_len = 8;
+	if (bpf_skb_vlan_pop(skb) || skb->vlan_present)
+		return -1;
+	return bpf_skb_load_bytes(skb, 2 * ETH_ALEN, &o->vlan[3], sizeof(o->vlan[3])) ? -1 : 0;
 }
 
 /*
@@ -220,9 +231,11 @@ static __always_inline int vr_outer_write(struct __sk_buff *skb, const struct vr
 		return 0;
 	if (bpf_skb_store_bytes(skb, inner, &o->eth, ETH_HLEN, 0))
 		return -1;
-	if (!o->vlan_len)
-		return 0;
-	return bpf_skb_store_bytes(skb, inner + ETH_HLEN, o->vlan, sizeof(o->vlan), 0) ? -1 : 0;
+	if (o->vlan_len == 8)
+		return bpf_skb_store_bytes(skb, inner + ETH_HLEN, o->vlan, 8, 0) ? -1 : 0;
+	if (o->vlan_len)
+		return bpf_skb_store_bytes(skb, inner + ETH_HLEN, o->vlan, 4, 0) ? -1 : 0;
+	return 0;
 }
 
 /* May this packet go into a tunnel with this label? 0 or a drop reason. */
