@@ -69,9 +69,9 @@ def reply(dst: bytes, target: str, *, sha: bytes = s.VM1_MAC, spa: str = "10.1.1
     return eth(dst, sha, ARP(op=2, hwsrc=text(sha), psrc=spa, hwdst=text(dst), pdst=target))
 
 
-def outer(payload: Packet, *, src: str = FAR_IP, id: int = 1, **fields: int) -> bytes:
+def outer(payload: Packet, *, src: str = FAR_IP, dst: str = SELF_IP) -> bytes:
     """What another host sends to this one."""
-    return eth(s.NIC_MAC, s.FAR_MAC, IP(src=src, dst=SELF_IP, id=id, **fields) / payload)
+    return eth(s.NIC_MAC, s.FAR_MAC, IP(src=src, dst=dst, id=1) / payload)
 
 
 def vxlan(vni: int, frame: bytes, *, flags: int = 8, low: int = 0, src: str = FAR_IP) -> bytes:
@@ -97,9 +97,9 @@ def mplsogre(number: int, inside: bytes, *, csum: int = 0, key: int = 0) -> byte
     return outer_gre(head + words + label(number) + inside)
 
 
-def outer_gre(body: bytes, **fields: int) -> bytes:
+def outer_gre(body: bytes) -> bytes:
     """An IPv4 packet of protocol GRE to this host."""
-    packet = IP(src=FAR_IP, dst=SELF_IP, proto=47, id=1, **fields) / Raw(body)
+    packet = IP(src=FAR_IP, dst=SELF_IP, proto=47, id=1) / Raw(body)
     return eth(s.NIC_MAC, s.FAR_MAC, packet)
 
 

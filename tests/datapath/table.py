@@ -9,13 +9,14 @@ once on the ingress vif. The rest of the counters stands in the case, and is all
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tests.model.const import Drop, Trap, Verdict
 from tests.model.packet import Copy, Key, Outcome
 
 from .rig import Rig, expected
-from .states import AGENT, HEADLESS, STATES, WITH_AGENT
+from .states import AGENT, HEADLESS, WITH_AGENT
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,19 @@ def trap_copy(reason: Trap, frame: bytes) -> Copy:
     return Copy(AGENT, Verdict.TRAP, reason, frame)
 
 
+def _ordered(copies: Sequence[Copy]) -> list[Copy]:
+    """Copies that are sent have an order; one for the agent may come at any time."""
+    return sorted(copies, key=lambda one: one.kind)
+
+
 def _seen(outcome: Outcome) -> tuple[object, ...]:
-    return outcome.verdict, outcome.out_vif, outcome.reason, outcome.frame, outcome.copies
+    copies = _ordered(outcome.copies)
+    return outcome.verdict, outcome.out_vif, int(outcome.reason), outcome.frame, copies
 
 
 def check(one: Rig, case: Case) -> None:
     """The model and dp-core both do what the case says, and count what it says."""
-    wanted = case.verdict, case.out, int(case.reason), case.sent, list(case.copies)
+    wanted = case.verdict, case.out, int(case.reason), case.sent, _ordered(case.copies)
     counts = +case.counters()
     if case.vif not in one.state.vifs:
         counts = Counter({key: n for key, n in counts.items() if key[0] == "drop"})
@@ -137,9 +144,9 @@ def check(one: Rig, case: Case) -> None:
     assert one.counters() - before == counts, "counters of dp-core"
 
 
-def spread(*parts: Case | list[Case]) -> list[tuple[str, Case]]:
-    """(state, case) for each state that a case is about, the cases of one state together."""
+def rows(*parts: Case | list[Case]) -> list[Case]:
+    """The cases of one table; each has a name of its own."""
     flat = [case for part in parts for case in (part if isinstance(part, list) else [part])]
     names = [case.name for case in flat]
-    assert len(set(names)) == len(names), [n for n in names if names.count(n) > 1]
-    return [(state, case) for state in STATES for case in flat if state in case.states]
+    assert len(set(names)) == len(names), [name for name in names if names.count(name) > 1]
+    return flat

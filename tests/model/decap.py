@@ -18,7 +18,6 @@ from .const import (
     VXLAN_ROUTER_ALERT,
     Drop,
     Family,
-    NhFlag,
     NhType,
     Trap,
 )
@@ -111,7 +110,6 @@ def _deliver(packet: Packet, ip: IPv4, nh: Nexthop, at: int, is_l2: bool) -> Out
     packet.l3 = not is_l2
     packet.frame = _l2_payload(payload) if is_l2 else _l3_payload(packet, payload)
     packet.vrf = nh.vrf
-    packet.uuc_flood = nh.has(NhFlag.UNKNOWN_UC_FLOOD)
     return nexthop.apply(packet, nh.id)
 
 

@@ -7,6 +7,7 @@ from .const import (
     ETH_IPV4,
     Drop,
     Family,
+    NhFlag,
     NhType,
     Trap,
     VifType,
@@ -97,6 +98,7 @@ def _translate(packet: Packet, nh: Nexthop) -> Outcome:
     """Look up again in the nexthop's VRF, by MAC or by address as its family says."""
     packet.count_vrf("vrf_translates")
     packet.vrf = nh.vrf
+    packet.uuc_flood = nh.has(NhFlag.UNKNOWN_UC_FLOOD)
     if nh.family != Family.BRIDGE:
         return l3.route(packet)
     if packet.l2.proto == ETH_ARP and packet.tunnelled and not packet.l3:

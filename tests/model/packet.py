@@ -45,7 +45,7 @@ class Packet:
     `frame` always begins with an L2 header: that of a decapsulated L3 payload is the outer
     one with the payload's EtherType. `l3` tells that a route look-up, or a decapsulation to
     L3, made the L3 packet the payload. `outer_src` is the source of the tunnel it came by;
-    `uuc_flood`, that the nexthop which its label or VNI named floods unknown unicast.
+    `uuc_flood`, that the VRF translate nexthop it passed last floods unknown unicast.
     """
 
     state: State

@@ -61,6 +61,28 @@ def make_lab() -> Iterator[MakeLab]:
         build.down(lab_id, lambda line: None)
 
 
+@pytest.fixture(scope="session")
+def shared_lab() -> Iterator[MakeLab]:
+    """A lab by its encapsulation and forwarding, the same for all tests that ask for it.
+
+    Who changes it puts it back.
+    """
+    labs: dict[tuple[str, str], Lab] = {}
+
+    def get(encap: str, forwarding: str) -> Lab:
+        if (encap, forwarding) not in labs:
+            plan = topology.plan(
+                "two-hosts", unique("s"), encap=encap, forwarding=forwarding, wire="tso"
+            )
+            labs[encap, forwarding] = plan
+            labs[encap, forwarding] = build.up(plan, lambda line: None)
+        return labs[encap, forwarding]
+
+    yield get
+    for lab in labs.values():
+        build.down(lab.id, lambda line: None)
+
+
 @pytest.fixture
 def namespaces() -> Iterator[MakeNs]:
     """Make empty namespaces; they go with the test."""

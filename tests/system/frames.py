@@ -14,6 +14,7 @@ from types import TracebackType
 from vrouter.host import netns
 
 _ETH_P_ALL = 3
+_SOL_PACKET, _PACKET_STATISTICS, _PACKET_VNET_HDR = 263, 6, 15  # linux/if_packet.h
 _OUTGOING = 4  # sll_pkttype of what the namespace itself sent
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 _BUFFER = 8 << 20
@@ -50,6 +51,10 @@ class Tap:
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    def speak_vnet_headers(self) -> None:
+        """From now on a struct virtio_net_hdr stands before every frame, sent or read."""
+        self._socket.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+
     def send(self, frame: bytes) -> None:
         """Send one frame, Ethernet header first."""
         self._socket.send(frame)
@@ -67,7 +72,7 @@ class Tap:
 
     def lost(self) -> int:
         """Frames that did not fit into the socket's buffer; a test that counts wants 0."""
-        packets_drops = self._socket.getsockopt(263, 6, 8)  # SOL_PACKET, PACKET_STATISTICS
+        packets_drops = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
         return int(struct.unpack("=II", packets_drops)[1])
 
 

@@ -116,6 +116,17 @@ def test_a_file_left_by_a_killed_creation_is_replaced(namespaces: MakeNs) -> Non
     assert netns.exists(name)
 
 
+def test_ip_netns_and_we_share_the_folder(namespaces: MakeNs) -> None:
+    """`ip netns add` after ours must not cover our mounts: they could not be removed then."""
+    name, other = namespaces(), f"{namespaces()}-ip"
+    subprocess.run(["ip", "netns", "add", other], check=True)
+    try:
+        assert netns.delete(name)
+        assert not netns.path(name).exists()
+    finally:
+        subprocess.run(["ip", "netns", "del", other], check=True)
+
+
 def test_processes_of_a_namespace_are_found(namespaces: MakeNs) -> None:
     name = namespaces()
     assert netns.processes(name) == []

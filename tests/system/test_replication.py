@@ -16,8 +16,16 @@ from dataclasses import dataclass
 import pytest
 
 from tests.system import frames
-from tests.system.frames import ETH_IPV4, ETH_LOCAL, SO_RCVBUFFORCE, Tap, count, read_until
-from tests.system.topology import BROADCAST, Guest, Host, World, label_for
+from tests.system.frames import (
+    ETH_IPV4,
+    ETH_LOCAL,
+    SO_RCVBUFFORCE,
+    Tap,
+    checksum,
+    count,
+    read_until,
+)
+from tests.system.topology import BROADCAST, NIC, Guest, Host, World, label_for
 from vrouter.dpcore.names import DropReason, VifFlag
 from vrouter.dpcore.records import Member
 from vrouter.host import netns, offload
@@ -117,11 +125,16 @@ def test_each_copy_travels_as_its_tunnel_says(net: Net, taps: dict[str, Tap]) ->
     after = [(host.core.stats.vrf(VRF), host.core.stats.drops()) for host in hosts]
     sent = FRAMES + 1
     for kind in ("vxlan_tunnels", "udp_mpls_tunnels", "gre_mpls_tunnels"):
-        rises = [getattr(now[0], kind) - getattr(old[0], kind) for old, now in zip(before, after, strict=True)]
+        rises = [
+            getattr(now[0], kind) - getattr(old[0], kind)
+            for old, now in zip(before, after, strict=True)
+        ]
         assert rises == [sent, 0, 0, 0], kind
     for old, now in zip(before, after, strict=True):
         dropped = {reason: now[1][reason] - old[1][reason] for reason in now[1]}
-        assert {reason: n for reason, n in dropped.items() if n} == {DropReason.CLONED_ORIGINAL: sent}
+        assert {reason: n for reason, n in dropped.items() if n} == {
+            DropReason.CLONED_ORIGINAL: sent
+        }
 
 
 def test_unknown_unicast_is_dropped_where_flooding_is_off(world: World, net: Net) -> None:
@@ -180,46 +193,100 @@ def test_more_members_than_one_chunk_holds(world: World, net: Net) -> None:
         assert count(got[own], token) == Counter()
 
 
-@pytest.mark.parametrize("wire", ["tso", "plain"])
-def test_gso_packets_are_replicated_whole(net: Net, wire: str) -> None:
-    """UDP super-packets to the broadcast address: every datagram once at every receiver."""
-    size, per_packet, packets = 1300, 40, 5
+@pytest.fixture(params=["tso", "plain"])
+def wire(request: pytest.FixtureRequest, net: Net) -> Iterator[str]:
+    """The first host's NIC with all offloads, or with none."""
+    with netns.enter(net.hosts[0].netns):
+        before = offload.get(NIC)
+        if request.param == "plain":
+            offload.make_plain(NIC)
+    yield request.param
+    with netns.enter(net.hosts[0].netns):
+        offload.put(NIC, before)
+
+
+SEGMENT, SEGMENTS, SUPERS = 1300, 40, 4
+
+
+def super_frame(sender: Guest, number: int) -> bytes:
+    """virtio_net_hdr and a TCP packet that the kernel is asked to cut; its sequence numbers
+    are those of the `number`th block of bytes."""
+    source, target = socket.inet_aton(sender.ip), socket.inet_aton("10.1.0.255")
+    payload = bytes(SEGMENT * SEGMENTS)
+    length = 20 + len(payload)
+    seq = number * len(payload)
+    tcp = struct.pack("!HHIIBBHHH", 4000, 4001, seq, 1, 5 << 4, 0x10, 1000, 0, 0)
+    pseudo = source + target + struct.pack("!HH", 6, length)
+    tcp = tcp[:16] + struct.pack("!H", ~checksum(pseudo) & 0xFFFF) + tcp[18:]
+    virtio = struct.pack("=BBHHHH", 1, 1, 54, SEGMENT, 34, 16)  # NEEDS_CSUM, GSO_TCPV4
+    packet = frames.ipv4(sender.ip, "10.1.0.255", 6, tcp + payload)
+    return virtio + frames.ethernet(BROADCAST, sender.mac, ETH_IPV4, packet)
+
+
+def test_gso_packets_are_replicated_right(net: Net, taps: dict[str, Tap], wire: str) -> None:
+    """TCP super-packets: each receiver sees every byte of them once, whole or in segments."""
     sender, host = net.guests["a"], net.hosts[0]
-    receivers = {name: guest for name, guest in net.guests.items() if name != "a"}
-    with netns.enter(host.netns):
-        before_offload = offload.get("eth0")
-        if wire == "plain":
-            offload.make_plain("eth0")
-    try:
-        with contextlib.ExitStack() as stack:
-            sockets = {}
-            for name, guest in receivers.items():
-                with netns.enter(guest.netns):
-                    one = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-                one.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
-                one.bind(("", 4001))
-                one.settimeout(2)
-                sockets[name] = one
-            old = host.core.vifs.stats(sender.vif)
-            with netns.enter(sender.netns):
-                out = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            out.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-            out.setsockopt(socket.SOL_UDP, UDP_SEGMENT, size)
-            for packet in range(packets):
-                numbers = range(packet * per_packet, (packet + 1) * per_packet)
-                body = b"".join(struct.pack("!I", n).ljust(size, b"\x5a") for n in numbers)
-                out.sendto(body, ("10.1.0.255", 4001))
-                for name, one in sockets.items():
-                    got = Counter(int.from_bytes(one.recv(2048)[:4], "big") for _ in numbers)
-                    assert got == Counter(numbers), name
-            now = host.core.vifs.stats(sender.vif)
-            rise = now.rx_packets - old.rx_packets
-            assert rise == packets
-            assert (now.rx_bytes - old.rx_bytes) / rise > 10_000
-            for one in sockets.values():
-                one.setblocking(False)
-                with pytest.raises(BlockingIOError):
-                    one.recv(2048)
-    finally:
-        with netns.enter(host.netns):
-            offload.put("eth0", before_offload)
+    old = host.core.vifs.stats(sender.vif)
+    with Tap(sender.netns) as out, Tap(sender.netns) as last:
+        out.speak_vnet_headers()
+        for number in range(SUPERS):
+            out.send(super_frame(sender, number))
+        last.send(frames.ethernet(BROADCAST, sender.mac, ETH_LOCAL, b"the last one"))
+    got = read_until(taps.values(), b"the last one", len(taps) - 1)
+    now = host.core.vifs.stats(sender.vif)
+    assert now.rx_packets - old.rx_packets == SUPERS + 1
+    assert now.rx_bytes - old.rx_bytes > SUPERS * SEGMENT * SEGMENTS
+    for name, tap in taps.items():
+        blocks: Counter[int] = Counter()
+        for _, data in got[tap]:
+            if data[12:14] == b"\x08\x00":
+                seq = int.from_bytes(data[38:42], "big")
+                blocks.update(range(seq // SEGMENT, (seq + len(data) - 54) // SEGMENT))
+        assert blocks == (Counter() if name == "a" else Counter(range(SUPERS * SEGMENTS))), name
+
+
+def test_udp_super_packets_reach_plain_sockets(net: Net, wire: str) -> None:
+    """What is sent with UDP_SEGMENT: every datagram once at every receiver."""
+    # what VXLAN and MPLSoUDP bring on a wire with TSO: see the next test
+    send_super_packets(net, "bcg" if wire == "tso" else "bcdefg")
+
+
+@pytest.mark.xfail(
+    raises=TimeoutError,
+    strict=True,
+    reason="kernels up to 6.18 keep the mark of a UDP tunnel on a packet that dp-core has "
+    "opened, and then cannot cut it for a socket without UDP_GRO",
+)
+def test_udp_super_packets_that_a_udp_tunnel_brought_whole(net: Net) -> None:
+    send_super_packets(net, "d")
+
+
+def send_super_packets(net: Net, names: str) -> None:
+    """Broadcast datagrams with UDP_SEGMENT from guest a; each must be at each of `names` once."""
+    sender, packets = net.guests["a"], 3
+    receivers = {name: net.guests[name] for name in names}
+    with contextlib.ExitStack() as stack:
+        sockets = {name: stack.enter_context(_udp(guest)) for name, guest in receivers.items()}
+        out = stack.enter_context(_udp(sender))
+        out.setsockopt(socket.SOL_UDP, UDP_SEGMENT, SEGMENT)
+        for packet in range(packets):
+            numbers = range(packet * SEGMENTS, (packet + 1) * SEGMENTS)
+            body = b"".join(struct.pack("!I", n).ljust(SEGMENT, b"\x5a") for n in numbers)
+            out.sendto(body, ("10.1.0.255", 4001))
+            for name, one in sockets.items():
+                got = Counter(int.from_bytes(one.recv(2048)[:4], "big") for _ in numbers)
+                assert got == Counter(numbers), name
+        for one in sockets.values():
+            one.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                one.recv(2048)
+
+
+def _udp(guest: Guest) -> socket.socket:
+    with netns.enter(guest.netns):
+        one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    one.bind(("", 4001))
+    one.settimeout(3)
+    return one

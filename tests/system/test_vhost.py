@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import re
 import subprocess
@@ -23,7 +22,6 @@ from vrouter.host import devices, netns, takeover, vhost
 from vrouter.host.netlink import Netlink
 
 NIC_MAC = bytes.fromhex("020000000001")
-PING_INTERVAL = 0.01  # seconds
 SHOWN = ("ip -o addr", "ip route show table all", "ip -6 route show table all", "ip -o link")
 
 
@@ -82,6 +80,7 @@ def host(namespaces: MakeNs) -> Iterator[Host]:
                 devices.ensure_packet_devices(core)
         yield made
     finally:
+        vhost.forget(made.instance)
         unload(made.instance)
 
 
@@ -92,7 +91,7 @@ def _quiet() -> None:
 
 
 def _ping(host: Host, count: int) -> subprocess.Popen[str]:
-    command = ["ping", "-n", "-i", str(PING_INTERVAL), "-W", "2", "-c", str(count), "10.0.0.1"]
+    command = ["ping", "-n", "-q", "-i", "0.01", "-W", "2", "-c", str(count), "10.0.0.1"]
     with netns.enter(host.neighbour):
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
@@ -155,18 +154,27 @@ def test_twice_changes_nothing(host: Host) -> None:
     assert host.snapshot() == before
 
 
-def test_the_interruption_is_short(host: Host) -> None:
-    """At most 200 ms without an answer, at each of seven take-overs and givings back."""
-    process = _ping(host, 300)
-    for _ in range(3):
+def test_no_packet_is_lost_on_the_way(host: Host) -> None:
+    process = _ping(host, 500)
+    for _ in range(4):
         vhost.up(host.instance, "nic")
         vhost.down(host.instance)
     vhost.up(host.instance, "nic")
     output = process.communicate(timeout=30)[0]
-    answered = [int(number) for number in re.findall(r"icmp_seq=(\d+)", output)]
-    assert answered[-1] == 300, output
-    missing = [after - before - 1 for before, after in itertools.pairwise(answered)]
-    assert max(missing) * PING_INTERVAL <= 0.2, output
+    assert "500 received" in output, output
+
+
+def test_what_is_resolved_stays_resolved(host: Host) -> None:
+    assert "0% packet loss" in host.sh("ping -c 1 10.0.0.2")
+    host.sh("ip neigh add 10.0.0.77 lladdr 02:00:00:00:00:77 dev nic nud permanent")
+    vhost.up(host.instance, "nic")
+    shown = host.sh("ip neigh show dev vhost0")
+    assert "10.0.0.77 lladdr 02:00:00:00:00:77 PERMANENT" in shown
+    assert "10.0.0.2 lladdr" in shown
+    vhost.down(host.instance)
+    shown = host.sh("ip neigh show dev nic")
+    assert "10.0.0.77 lladdr 02:00:00:00:00:77 PERMANENT" in shown
+    assert "10.0.0.2 lladdr" in shown
 
 
 def test_a_failing_step_rolls_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

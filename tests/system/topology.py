@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shutil
 import subprocess
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -67,7 +68,7 @@ class Host:
         with netns.enter(self.netns):
             with Netlink() as links:
                 links.add_address(NIC, self.ip, 24)
-            world.on_exit(unload, self.instance)
+            world.on_exit(_forget, self.instance)
             load(self.instance, SMALL)
             vhost.up(self.instance, NIC)
         self.core = world.enter(DpCore.open(self.instance))
@@ -138,7 +139,8 @@ class Host:
 
     def accept(self, label: int, vrf: int) -> None:
         """What arrives with VNI 5000 + `label`, or with MPLS label `label`, belongs to `vrf`."""
-        nexthop = self.put(type=NhType.VRF_TRANSLATE, family=Family.BRIDGE, vrf=vrf)
+        flags = NhFlag.VALID | NhFlag.UNKNOWN_UC_FLOOD
+        nexthop = self.put(type=NhType.VRF_TRANSLATE, family=Family.BRIDGE, flags=flags, vrf=vrf)
         self.core.vxlan.put(5000 + label, nexthop)
         self.core.mpls.put(label, nexthop)
 
@@ -157,9 +159,13 @@ class Host:
     def _composite(self, kind: NhFlag, vrf: int, members: tuple[Member, ...]) -> int:
         flags = NhFlag.VALID | kind
         family = Family.BRIDGE
-        return self.put(
-            type=NhType.COMPOSITE, family=family, flags=flags, vrf=vrf, members=members
-        )
+        return self.put(type=NhType.COMPOSITE, family=family, flags=flags, vrf=vrf, members=members)
+
+
+def _forget(instance: Instance) -> None:
+    unload(instance)
+    # vhost0's way back: it goes with its namespace
+    shutil.rmtree(instance.run_dir, ignore_errors=True)
 
 
 def run_in(space: str, command: str, timeout: float = 60) -> str:

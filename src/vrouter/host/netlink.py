@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,6 +22,7 @@ IFF_UP = 1
 IFF_PROMISC = 0x100
 ARPHRD_ETHER = 1
 _ADDR_GEN_MODE_NONE = 1
+_READY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Link:
     hardware: int
     peer: int
     peer_elsewhere: bool
+    qdisc: str
 
     @property
     def up(self) -> bool:
@@ -125,6 +128,18 @@ class Netlink:
         """Set a device up."""
         self.set(self.need(name), state="up")
 
+    def wait_ready(self, name: str) -> None:
+        """Wait until a device that was set up really sends; DeviceError after a second.
+
+        A veth gets its carrier when the other end comes up, and until the kernel's link watcher
+        has noticed, its queue is "noop", which drops everything.
+        """
+        end = time.monotonic() + _READY_SECONDS
+        while self.need(name).qdisc == "noop":
+            if time.monotonic() > end:
+                raise DeviceError(f"netdevice {name} is up but does not get ready to send")
+            time.sleep(0.001)
+
     def no_link_local(self, link: Link) -> None:
         """Let the kernel make no IPv6 link-local address on the device (addrgenmode none)."""
         mode = {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", _ADDR_GEN_MODE_NONE]]}
@@ -178,4 +193,5 @@ def _link(message: Any) -> Link:
         hardware=message["ifi_type"],
         peer=message.get_attr("IFLA_LINK") or 0,
         peer_elsewhere=message.get_attr("IFLA_LINK_NETNSID") is not None,
+        qdisc=message.get_attr("IFLA_QDISC") or "",
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -19,9 +20,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 RUN_DIR = Path("/run/netns")
+_MADE_BY_US = Path("/run/vrouter/netns-mount")  # id of the mount that we put on RUN_DIR
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
-_MS_BIND = 4096
+_MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 0x100000
 _MNT_DETACH = 2
 _THREAD_NS = "/proc/thread-self/ns/net"
 
@@ -112,13 +114,14 @@ def create(name: str) -> None:
     if exists(name):
         raise FileExistsError(errno.EEXIST, "the namespace exists", str(target))
     delete(name)
-    RUN_DIR.mkdir(mode=0o755, exist_ok=True)
-    target.touch(mode=0o444)
-    try:
-        run(None, lambda: mount(_THREAD_NS, str(target), None, _MS_BIND))
-    except OSError:
-        target.unlink(missing_ok=True)
-        raise
+    with _directory():
+        _share_directory()
+        target.touch(mode=0o444)
+        try:
+            run(None, lambda: mount(_THREAD_NS, str(target), None, _MS_BIND))
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
 
 
 def delete(name: str) -> bool:
@@ -126,10 +129,67 @@ def delete(name: str) -> bool:
     target = path(name)
     if not target.exists():
         return False
+    with _directory():
+        _remove(target)
+        _unshare_directory()
+    return True
+
+
+def _remove(target: Path) -> None:
     while _libc.umount2(str(target).encode(), _MNT_DETACH) == 0:
         pass  # a file may be mounted over more than once
     target.unlink(missing_ok=True)
-    return True
+
+
+@contextlib.contextmanager
+def _directory() -> Iterator[None]:
+    """RUN_DIR, made if need be, under the lock that `ip netns add` takes on it too."""
+    RUN_DIR.mkdir(mode=0o755, exist_ok=True)
+    fd = os.open(RUN_DIR, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _share_directory() -> None:
+    """Make RUN_DIR a shared mount of its own, as `ip netns add` does.
+
+    Else its first run later would cover our namespaces' mounts with a copy, and what is covered
+    can never be unmounted.
+    """
+    try:
+        mount("none", str(RUN_DIR), None, _MS_SHARED | _MS_REC)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        mount(str(RUN_DIR), str(RUN_DIR), None, _MS_BIND | _MS_REC)
+        mount("none", str(RUN_DIR), None, _MS_SHARED | _MS_REC)
+        _MADE_BY_US.parent.mkdir(mode=0o755, exist_ok=True)
+        _MADE_BY_US.write_text(_mount_id() or "")
+
+
+def _unshare_directory() -> None:
+    """Take that mount away again with the last namespace, if it was we who made it."""
+    if os.listdir(RUN_DIR):
+        return
+    with contextlib.suppress(FileNotFoundError):
+        ours = _MADE_BY_US.read_text()
+        if ours and ours == _mount_id():
+            # the lazy way: our own lock is held in there
+            _libc.umount2(str(RUN_DIR).encode(), _MNT_DETACH)
+        _MADE_BY_US.unlink()
+
+
+def _mount_id() -> str | None:
+    """Id and device of the uppermost mount on RUN_DIR (proc(5), mountinfo); None: no mount."""
+    found = None
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        fields = line.split()
+        if fields[4] == str(RUN_DIR):
+            found = f"{fields[0]} {fields[2]}"
+    return found
 
 
 @contextlib.contextmanager

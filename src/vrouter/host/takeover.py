@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Move addresses and routes from one netdevice to another, in either direction.
+"""Move addresses, routes and neighbours from one netdevice to another, in either direction.
 
 What is saved are the kernel's own messages, so a restored address or route has every
 attribute that it had: label, scope, broadcast, lifetime, metric, encapsulation, next hops.
-Numbers: linux/if_addr.h, linux/rtnetlink.h, linux/in_route.h.
+Numbers: linux/if_addr.h, linux/rtnetlink.h, linux/neighbour.h.
 """
 
 from __future__ import annotations
@@ -21,6 +21,11 @@ from vrouter.host.rtnl import Attrs, Request
 _IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, ifindex
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family dst src tos table protocol scope type flags
 _NEXTHOP = struct.Struct("=HBBi")  # length, flags, hops, ifindex
+_NDMSG = struct.Struct("=BxxxiHBB")  # family, ifindex, state, flags, type
+_NDA_DST, _NDA_LLADDR = 1, 2
+_NUD_STALE, _NUD_PERMANENT = 0x04, 0x80
+_NTF_KEPT = 0x80  # NTF_ROUTER; the others are state or belong to bridges
+_NUD_RESOLVED = 0x02 | _NUD_STALE | 0x08 | 0x10 | _NUD_PERMANENT  # reachable, delay, probe
 _IFA_LABEL, _IFA_CACHEINFO, _IFA_FLAGS = 3, 6, 8
 _KEPT_FLAGS = 0x10 | 0x100 | 0x200 | 0x400  # homeaddress managetempaddr noprefixroute mcautojoin
 _IFA_F_TEMPORARY, _IFA_F_NODAD = 0x01, 0x02
@@ -109,6 +114,33 @@ def move(saved: Saved, ifindex: int, name: str, *, back: bool = False) -> None:
         rt.batch(add)
         if not back:
             rt.batch(_removals(saved))
+
+
+def copy_neighbours(source: int, target: int) -> int:
+    """Make what device `source` (ifindex) has resolved known on `target`; how many entries.
+
+    A host must not have to ask again while its address moves: answers to requests sent by the
+    NIC arrive on vhost0 as long as dp-core is attached. Copies are "stale", which means used at
+    once and checked later; entries made by hand stay permanent. The kernel drops the entries of a
+    device with its last address, so there is nothing to remove from `source`.
+    """
+    copies: list[Request] = []
+    with rtnl.RtSocket() as rt:
+        for body in rt.dump(rtnl.RTM_GETNEIGH, _NDMSG.pack(0, 0, 0, 0, 0)):
+            family, ifindex, state, flags, kind = _NDMSG.unpack_from(body)
+            attrs = rtnl.parse_attrs(body[_NDMSG.size :])
+            kept = [one for one in attrs if one[0] in (_NDA_DST, _NDA_LLADDR)]
+            if ifindex != source or not state & _NUD_RESOLVED or len(kept) != 2:
+                continue
+            if family not in (socket.AF_INET, socket.AF_INET6):
+                continue
+            state = state & _NUD_PERMANENT or _NUD_STALE
+            header = _NDMSG.pack(family, target, state, flags & _NTF_KEPT, kind)
+            create = rtnl.NLM_F_CREATE | rtnl.NLM_F_REPLACE
+            what = "copy a neighbour entry"
+            copies.append(Request(rtnl.RTM_NEWNEIGH, create, header + rtnl.pack_attrs(kept), what))
+        rt.batch(copies)
+    return len(copies)
 
 
 def take_away(saved: Saved) -> None:

@@ -154,6 +154,12 @@ def physical_of(instance: Instance) -> str | None:
     return state.physical if state is not None and state.complete else None
 
 
+def forget(instance: Instance) -> None:
+    """Drop the saved state of a NIC that goes away with its namespace; changes nothing else."""
+    _state_path(instance).unlink(missing_ok=True)
+    _state_path(instance).with_suffix(".new").unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def _rollback(core: DpCore, links: Netlink, state: State) -> Iterator[None]:
     try:
@@ -204,6 +210,8 @@ def _create_pair(links: Netlink, name: str, mac: bytes, mtu: int) -> bool:
     netns.sysctl(f"net/ipv6/conf/{inner.name}/disable_ipv6", 1)
     links.set(inner, state="up")
     links.set(outer, state="up")
+    for end in (outer, inner):
+        links.wait_ready(end.name)
     return True
 
 
@@ -244,6 +252,7 @@ def _take_over(core: DpCore, links: Netlink, nic: Link, state: State) -> list[st
         )
     )
     done.append(f"added vif0/{idx} ({nic.name}) and vif0/{host_idx} ({VHOST}), cross-connected")
+    takeover.copy_neighbours(nic.ifindex, outer.ifindex)
     takeover.move(state.saved, outer.ifindex, VHOST)
     saved = state.saved
     done.append(
@@ -260,6 +269,8 @@ def _restore(core: DpCore, links: Netlink, state: State) -> list[str]:
     # read before the NIC gets its routes: two equal IPv6 routes become one with two next hops
     leaving = takeover.collect(VHOST, outer.ifindex) if outer is not None else None
     if nic is not None:
+        if outer is not None:
+            takeover.copy_neighbours(outer.ifindex, nic.ifindex)
         takeover.move(state.saved, nic.ifindex, nic.name, back=True)
         done.append(
             f"gave {nic.name} back {len(state.saved.addresses)} address(es) and "

@@ -197,9 +197,10 @@ def _remove(lab: Lab) -> list[str]:
     for host in lab.hosts:
         instance = find_instance(lab.instance(host.name))
         if instance.run_dir.exists() or instance.pin_dir.exists():
+            vhost.forget(instance)
             with contextlib.suppress(Refused):
                 unload(instance)
-            # the way back of a NIC that goes with its namespace
+            # files of an older or newer version, which unload leaves alone
             shutil.rmtree(instance.run_dir, ignore_errors=True)
             done.append(f"unloaded vRouter {instance.name}")
     for name in namespaces:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import pytest
 from scapy.packet import Packet
 
 from tests.model.const import BROADCAST, Drop
@@ -12,8 +11,7 @@ from tests.model.state import mac
 
 from . import states as s
 from .frames import eth, ip, ip6, sent_vxlan, tag, usual_port
-from .rig import Rig
-from .table import Case, check, copy, drop, flood, spread, tx
+from .table import copy, drop, flood, rows, tx
 
 B, R = s.BLUE, s.RED_VRF
 
@@ -59,7 +57,7 @@ LOST = (Drop.INVALID_NH, Drop.INVALID_NH, Drop.INVALID_VNID)
 UNKNOWN_PORT = usual_port("10.1.1.9")
 V6 = to(s.VM2_MAC, ip6())
 
-CASES = spread(
+CASES = rows(
     tx("to another VM", s.VM1, to(s.VM2_MAC), s.VM2, to(s.VM2_MAC), L2, hit(s.VM2_MAC)),
     tx("back to itself", s.VM1, to(s.VM1_MAC), s.VM1, to(s.VM1_MAC), L2, hit(s.VM1_MAC)),
     tx("IPv6", s.VM1, V6, s.VM2, V6, L2, hit(s.VM2_MAC)),
@@ -177,8 +175,3 @@ CASES = spread(
     ),
     drop("a netdevice that is no vif's", s.GONE, to(s.VM2_MAC), Drop.INVALID_IF),
 )
-
-
-@pytest.mark.parametrize(("at", "case"), CASES, indirect=["at"])
-def test_bridge(at: Rig, case: Case) -> None:
-    check(at, case)

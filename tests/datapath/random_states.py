@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables at random: routes to nothing, labels without nexthop, composites of anything.
+
+The vifs are those of the base states; keys are drawn from what the packets name, so that
+packets meet the entries. The number in a state's name is the seed that makes it again.
+"""
+
+from __future__ import annotations
+
+import random
+from ipaddress import IPv4Network
+
+from tests.model.const import BROADCAST, Family, NhFlag, NhType, RouteFlag
+from tests.model.state import BridgeEntry, Member, Nexthop, Route, State
+
+from . import states as s
+from .packets import ADDRESSES, LABELS, MACS, VNIS
+
+PREFIX = "random-"
+NEXTHOPS = range(1, 60)
+VRFS = (0, 1, 1, 2, 3, 4)
+KINDS = (NhFlag.TUNNEL_GRE, NhFlag.TUNNEL_UDP_MPLS, NhFlag.TUNNEL_VXLAN)
+COMPOSITES = (NhFlag.MULTICAST, NhFlag.COMPOSITE_ENCAP, NhFlag.COMPOSITE_EVPN)
+OIFS = (s.VM1, s.VM2, s.RED, s.UUF, s.NARROW, s.HOST, s.FABRIC, s.FABRIC, s.GONE)
+
+
+def _any_nexthop(r: random.Random) -> int:
+    """A nexthop that may or may not exist."""
+    return r.choice((*NEXTHOPS, *NEXTHOPS, 0, 999))
+
+
+def _label(r: random.Random) -> int | None:
+    return r.choice((None, r.choice(LABELS[:-1]), r.randrange(1 << 20)))
+
+
+def _nexthop(r: random.Random, number: int) -> Nexthop:
+    kind = r.choice([*[*NhType][1:], NhType.ENCAP, NhType.TUNNEL, NhType.COMPOSITE])
+    flags = NhFlag.VALID if r.random() < 0.93 else NhFlag(0)
+    family = Family.INET if kind == NhType.RECEIVE else r.choice((Family.INET, Family.BRIDGE))
+    rewrite, members = b"", ()
+    if kind == NhType.TUNNEL:
+        flags |= r.choice((*KINDS, *KINDS, NhFlag(0)))
+        flags |= r.choice((NhFlag(0), NhFlag.L3_VXLAN))
+        rewrite = s.HEAD
+    elif kind == NhType.ENCAP:
+        rewrite = r.choice((b"", r.choice(MACS) + s.GATEWAY + b"\x08\x00"))
+    elif kind == NhType.VRF_TRANSLATE:
+        flags |= r.choice((NhFlag(0), NhFlag.UNKNOWN_UC_FLOOD))
+    elif kind == NhType.COMPOSITE:
+        flags |= r.choice(COMPOSITES)
+        members = _members(r, number)
+    return Nexthop(
+        number,
+        kind,
+        family,
+        flags,
+        r.choice(VRFS),
+        r.choice(OIFS),
+        s.SELF,
+        r.choice((s.FAR, s.OTHER)),
+        rewrite,
+        r.choice(MACS),
+        members,
+    )
+
+
+def _members(r: random.Random, number: int) -> tuple[Member, ...]:
+    count = r.choice((0, 1, 2, 5, 31, 32, 70))
+    members = (Member(_any_nexthop(r), _label(r)) for _ in range(count))
+    return tuple(member for member in members if member.nh != number)
+
+
+def _routes(r: random.Random, state: State) -> list[Route]:
+    routes = []
+    for _ in range(120):
+        vrf, plen = r.choice(VRFS), r.choice((0, 8, 16, 24, 31, 32, 32, 32, 32))
+        address = int.from_bytes(r.choice(ADDRESSES), "big")
+        prefix = IPv4Network((address >> (32 - plen) << (32 - plen), plen))
+        label = _label(r)
+        flags = r.choice((0, 0, 2, 2, 4, 8, 10, 14))
+        flags |= RouteFlag.LABEL_VALID if label is not None else 0
+        known = [mac for of, mac in state.bridge if of == vrf]
+        stitch = r.choice(known) if known and r.random() < 0.4 else None
+        routes.append(Route(vrf, prefix, _any_nexthop(r), label, flags, stitch))
+    return routes
+
+
+def random_state(seed: int) -> State:
+    """The state of that seed: with an agent if it is even."""
+    r = random.Random(seed)
+    state = s.base(f"{PREFIX}{seed}", agent=seed % 2 == 0)
+    state.nexthops = {0: state.nexthops[0]}
+    state.routes, state.bridge = {}, {}
+    state.add(*(_nexthop(r, number) for number in NEXTHOPS if r.random() < 0.9))
+    macs = [mac for mac in MACS if not mac[0] & 1]
+    for vrf in set(VRFS):
+        for mac in r.sample(macs, len(macs) * 2 // 3):
+            label = _label(r)
+            state.add(BridgeEntry(vrf, mac, _any_nexthop(r), label))
+        if r.random() < 0.8:
+            state.add(BridgeEntry(vrf, BROADCAST, _any_nexthop(r), _label(r)))
+    state.add(*_routes(r, state))
+    # the fabric must know this host's address, or no tunnel is ever opened
+    own = [nh.id for nh in state.nexthops.values() if nh.type == NhType.RECEIVE] or [999]
+    state.add(Route(0, IPv4Network("172.30.0.1/32"), own[0]))
+    state.mpls = {label: _any_nexthop(r) for label in LABELS if 16 <= label < 1024}
+    state.vxlan = {vni: _any_nexthop(r) for vni in VNIS if vni}
+    return state
