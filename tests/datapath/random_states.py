@@ -26,7 +26,8 @@ OIFS = (s.VM1, s.VM2, s.RED, s.UUF, s.NARROW, s.HOST, s.FABRIC, s.FABRIC, s.GONE
 
 def _any_nexthop(r: random.Random) -> int:
     """A nexthop that may or may not exist."""
-    return r.choice((*NEXTHOPS, *NEXTHOPS, 0, 999))
+    number: int = r.choice((*NEXTHOPS, *NEXTHOPS, 0, 999))
+    return number
 
 
 def _label(r: random.Random) -> int | None:
@@ -37,7 +38,8 @@ def _nexthop(r: random.Random, number: int) -> Nexthop:
     kind = r.choice([*[*NhType][1:], NhType.ENCAP, NhType.TUNNEL, NhType.COMPOSITE])
     flags = NhFlag.VALID if r.random() < 0.93 else NhFlag(0)
     family = Family.INET if kind == NhType.RECEIVE else r.choice((Family.INET, Family.BRIDGE))
-    rewrite, members = b"", ()
+    rewrite = b""
+    members: tuple[Member, ...] = ()
     if kind == NhType.TUNNEL:
         flags |= r.choice((*KINDS, *KINDS, NhFlag(0)))
         flags |= r.choice((NhFlag(0), NhFlag.L3_VXLAN))

@@ -146,29 +146,31 @@ def test_a_wire_without_segmentation_gets_right_segments(
     assert tshark(pcap, "-Y", bad, *frames_behind_labels(lab)) == []
 
 
-class TestTenants:
+@pytest.fixture(scope="module")
+def tenants(make_lab: MakeLab) -> Lab:
     """vm4 has vm1's address and MAC, vm5 has vm3's."""
+    return make_lab()
 
-    @pytest.fixture(scope="class")
-    def lab(self, make_lab: MakeLab) -> Lab:
-        return make_lab()
 
-    def test_never_see_each_other(self, lab: Lab, tmp_path: Path) -> None:
+class TestTenants:
+    def test_never_see_each_other(self, tenants: Lab, tmp_path: Path) -> None:
         red = [(node, tmp_path / f"{node}.pcap") for node in ("vm4", "vm5")]
         with (
-            capture(lab, *red[0][:1], "eth0", red[0][1]),
-            capture(lab, *red[1][:1], "eth0", red[1][1]),
+            capture(tenants, *red[0][:1], "eth0", red[0][1]),
+            capture(tenants, *red[1][:1], "eth0", red[1][1]),
         ):
-            assert proof.ping(lab, "vm1", lab.vm("vm3").ip, 5).answered == 5
-            assert proof.ping(lab, "vm3", lab.vm("vm2").ip, 5).answered == 5
+            assert proof.ping(tenants, "vm1", tenants.vm("vm3").ip, 5).answered == 5
+            assert proof.ping(tenants, "vm3", tenants.vm("vm2").ip, 5).answered == 5
         for _, pcap in red:
             assert tshark(pcap) == []
 
     @pytest.mark.parametrize("encap", ENCAPS)
-    def test_a_vm_cannot_pass_for_the_fabric(self, lab: Lab, encap: str, tmp_path: Path) -> None:
+    def test_a_vm_cannot_pass_for_the_fabric(
+        self, tenants: Lab, encap: str, tmp_path: Path
+    ) -> None:
         seen = tmp_path / "vm4.pcap"
-        with capture(lab, "vm4", "eth0", seen):
-            forge(lab, encap)
+        with capture(tenants, "vm4", "eth0", seen):
+            forge(tenants, encap)
         assert tshark(seen) == []
 
 
