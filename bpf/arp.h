@@ -252,6 +252,16 @@ static __always_inline int vr_xconnect_and_trap(struct __sk_buff *skb, struct vr
 	return vr_trap(skb, pkt, reason, param);
 }
 
+/* The same, by the route or by the MAC that is stitched to it. */
+static __always_inline int vr_route_is_local_vm(const struct vr_route *rt)
+{
+	__u64 word = 0;
+
+	if (vr_nh_is_local_vm(rt->nh))
+		return 1;
+	return vr_stitched(rt, &word) && vr_nh_is_local_vm(VR_BE_NH(word));
+}
+
 /* ARP on the fabric itself (rows "Physical underlay"). */
 __noinline int vr_arp_fabric(struct __sk_buff *skb, struct vr_packet *pkt)
 {
@@ -269,7 +279,7 @@ __noinline int vr_arp_fabric(struct __sk_buff *skb, struct vr_packet *pkt)
 		return vr_xconnect_and_trap(skb, pkt, VR_TRAP_ARP, 0);
 	rt = vr_inet_lookup(pkt->vrf, vr_arp_addr(arp.tpa));
 	vif = vr_vif_get(pkt->vif);
-	if (!vif || !rt || !(rt->flags & VR_RT_ARP_PROXY) || !vr_nh_is_local_vm(rt->nh))
+	if (!vif || !rt || !(rt->flags & VR_RT_ARP_PROXY) || !vr_route_is_local_vm(rt))
 		return vr_xconnect(skb, pkt);
 	return vr_arp_answer_here(skb, pkt, &arp, vif->mac);
 }

@@ -306,6 +306,7 @@ __noinline int vr_tunnel(struct __sk_buff *skb, struct vr_packet *pkt)
 	vr_count_tunnel(pkt->vrf, o.kind);
 	pkt->proto = bpf_htons(ETH_P_IP);
 	pkt->l3 = ETH_HLEN;
+	pkt->flags &= ~VP_TAGGED;
 	vr_trace(skb, pkt, VR_EV_ENCAP);
 	return vr_output(skb, pkt, nh->oif);
 }

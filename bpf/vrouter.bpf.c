@@ -48,8 +48,10 @@ static __always_inline void vr_packet_init(struct __sk_buff *skb, struct vr_pack
 
 static __always_inline int vr_is_again(struct __sk_buff *skb, const struct vr_packet *pkt)
 {
-	return (skb->mark & VR_AGAIN_MAGIC_MASK) == VR_AGAIN_MAGIC &&
-	       pkt->vif_type != VIF_TYPE_HOST;
+	if ((skb->mark & VR_AGAIN_MAGIC_MASK) != VR_AGAIN_MAGIC)
+		return 0;
+	/* the host may set marks of its own */
+	return pkt->vif_type != VIF_TYPE_HOST || vr_again_get(skb);
 }
 
 /* All of forwarding, for a packet that a vif's netdevice received. */

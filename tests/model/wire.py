@@ -58,8 +58,8 @@ def parse_l2(frame: bytes) -> L2:
 
 
 def strip_tags(frame: bytes) -> bytes:
-    """The frame without any VLAN tag."""
-    while int.from_bytes(frame[12:14], "big") in ETH_VLAN and len(frame) >= ETH_LEN + TAG_LEN:
+    """The frame without any VLAN tag; BadPacketError when one is cut short."""
+    while parse_l2(frame).tagged:
         frame = frame[:12] + frame[16:]
     return frame
 
