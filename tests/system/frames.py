@@ -61,7 +61,7 @@ class Tap:
 
     def read(self) -> list[tuple[str, bytes]]:
         """(device, frame) of all that came in since; what the namespace sent is left out."""
-        found = []
+        found: list[tuple[str, bytes]] = []
         while True:
             try:
                 data, address = self._socket.recvfrom(1 << 17)
@@ -111,7 +111,7 @@ def count(frames: Iterable[tuple[str, bytes]], token: bytes) -> Counter[int]:
 
 def checksum(data: bytes) -> int:
     """The internet checksum (RFC 1071)."""
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) & ~1]))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data[: len(data) & ~1]))
     total += data[-1] << 8 if len(data) & 1 else 0
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from vrouter.lab.topology import Lab
+from vrouter.host import netns, offload
+from vrouter.lab.topology import NIC, Lab
 
 SOURCE = Path(__file__).parents[2] / "src"
 MakeLab = Callable[..., Lab]
@@ -21,3 +23,19 @@ _numbers = itertools.count(1)
 def unique(prefix: str) -> str:
     """A name that no other test process uses."""
     return f"{prefix}{os.getpid()}-{next(_numbers)}"
+
+
+@contextlib.contextmanager
+def plain_wire(lab: Lab) -> Iterator[None]:
+    """The wire of a lab has no offload inside the block."""
+    before = {}
+    for host in lab.hosts:
+        with netns.enter(lab.netns(host.name)):
+            before[host.name] = offload.get(NIC)
+            offload.make_plain(NIC)
+    try:
+        yield
+    finally:
+        for name, features in before.items():
+            with netns.enter(lab.netns(name)):
+                offload.put(NIC, features)
