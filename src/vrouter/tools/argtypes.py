@@ -7,6 +7,8 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 
+from vrouter.dpcore.errors import Refused
+
 MAX_VRF = 65535
 MAX_U16 = 65535
 MAX_LABEL = (1 << 20) - 1
@@ -64,12 +66,54 @@ def mac(text: str) -> bytes:
         ) from None
 
 
+def unicast_mac(text: str) -> bytes:
+    """A MAC address of one device: no group address, not all zeros."""
+    value = mac(text)
+    if value[0] & 1:
+        raise ArgumentTypeError(
+            f"{text} is a group address, not that of a device; write it as 02:00:00:00:00:01"
+        )
+    if not any(value):
+        raise ArgumentTypeError(f"{text} is no device's MAC; write it as 02:00:00:00:00:01")
+    return value
+
+
+def vif(text: str) -> str:
+    """A vif as a person names it: its number, vif0/NUMBER or its device's name."""
+    bare = text.removeprefix("vif0/")
+    if text == bare and text.isdecimal() and int(text) < 1 << 31:
+        return text  # which may be an ifindex, beyond any vif
+    if bare.removeprefix("-").isdecimal():
+        return str(vif_id(bare))
+    return device_name(text)
+
+
 def ipv4(text: str) -> IPv4Address:
     """An IPv4 address in dotted form."""
     try:
         return IPv4Address(text)
     except ValueError:
         raise ArgumentTypeError(f"'{text}' is not an IPv4 address; write it as 192.0.2.1") from None
+
+
+def host_ipv4(text: str) -> IPv4Address:
+    """An IPv4 address that a host can have."""
+    value = ipv4(text)
+    if value.is_unspecified or value.is_multicast or value == IPv4Address("255.255.255.255"):
+        raise ArgumentTypeError(f"{text} is not the address of a host; write it as 192.0.2.1")
+    return value
+
+
+def route_address(text: str) -> IPv4Address:
+    """The address of a route's prefix, whose length is an option of its own."""
+    if ":" in text:
+        raise Refused("IPv6 routes come with a later release; families are inet and bridge")
+    address, slash, length = text.partition("/")
+    if slash:
+        raise ArgumentTypeError(
+            f"'{text}' is an address with a length; write -p {address} -l {length or 32}"
+        )
+    return ipv4(text)
 
 
 def ipv4_prefix(text: str) -> IPv4Network:

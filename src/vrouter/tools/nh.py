@@ -15,6 +15,7 @@ from vrouter.tools.common import (
     ToolParser,
     emit_json,
     emit_lines,
+    missing_nexthop,
     open_core,
     refuse_with,
     report,
@@ -86,15 +87,20 @@ def _add_fields(parser: ToolParser) -> None:
     add("--type", type=_type_number, metavar="TYPE", help=types)
     add("--vrf", type=argtypes.vrf, metavar="VRF", help="VRF (default 0)")
     add("--oif", type=argtypes.vif_id, metavar="VIF", help="vif that the packet leaves by")
-    add("--smac", type=argtypes.mac, metavar="MAC", help="source MAC of the Ethernet header")
+    add(
+        "--smac",
+        type=argtypes.unicast_mac,
+        metavar="MAC",
+        help="source MAC of the Ethernet header",
+    )
     add("--dmac", type=argtypes.mac, metavar="MAC", help="destination MAC of the header")
-    add("--sip", type=argtypes.ipv4, metavar="IP", help="outer source of a tunnel")
-    add("--dip", type=argtypes.ipv4, metavar="IP", help="outer destination of a tunnel")
+    add("--sip", type=argtypes.host_ipv4, metavar="IP", help="outer source of a tunnel")
+    add("--dip", type=argtypes.host_ipv4, metavar="IP", help="outer destination of a tunnel")
     add("--sport", type=argtypes.port, metavar="PORT", help="source port of a tunnel")
     add("--dport", type=argtypes.port, metavar="PORT", help="destination port of a tunnel")
     add(
         "--l3_vxlan",
-        type=argtypes.mac,
+        type=argtypes.unicast_mac,
         metavar="MAC",
         help="the VXLAN tunnel carries routed packets, to the router with that MAC",
     )
@@ -167,8 +173,9 @@ def _create(args: argparse.Namespace) -> None:
             text = f"nexthop {wanted.id} ({kind}) is so already; nothing changed"
             report(args, text, changed=False)
             return
+        lost = missing_nexthop(core, *(member.nh for member in wanted.members))
     did = "created" if before is None else "changed"
-    report(args, f"{did} nexthop {wanted.id} ({kind})", changed=True)
+    report(args, f"{did} nexthop {wanted.id} ({kind}){lost}", changed=True)
 
 
 def _delete(args: argparse.Namespace) -> None:

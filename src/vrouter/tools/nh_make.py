@@ -126,7 +126,8 @@ def _check(args: argparse.Namespace) -> None:
             )
     missing = [name for name in NEEDED.get(args.type, ()) if not _given(getattr(args, name))]
     if missing:
-        raise UsageError(f"--type {args.type:d} needs {_options(missing)}; add it")
+        them = "it" if len(missing) == 1 else "them"
+        raise UsageError(f"--type {args.type:d} needs {_options(missing)}; add {them}")
 
 
 def _given(value: object) -> bool:
@@ -158,6 +159,8 @@ def _tunnel(base: Nexthop, args: argparse.Namespace) -> Nexthop:
         raise UsageError("--sport and --dport go with --udp or --vxlan; MPLSoGRE has no ports")
     if args.udp and any(ports) and not all(ports):
         raise UsageError("--sport and --dport go together; give both, or none for MPLSoUDP")
+    if args.sip == args.dip:
+        raise UsageError(f"--sip and --dip are both {args.sip}; --dip is the other host")
     kind = NhFlag.TUNNEL_GRE
     if args.vxlan:
         kind = NhFlag.TUNNEL_VXLAN | (NhFlag.L3_VXLAN if args.l3_vxlan is not None else NhFlag(0))
@@ -183,4 +186,10 @@ def _composite(base: Nexthop, args: argparse.Namespace) -> Nexthop:
             "--tor, --ecmp"
         )
     members = tuple(Member(nh=nexthop, label=label) for nexthop, label in args.members)
+    bare = [member.nh for member in members if member.label is None]
+    if args.cevpn and bare:
+        raise UsageError(
+            f"--cni {bare[0]} has no label, which the other host needs; write --cni {bare[0]} "
+            "--lbl LABEL"
+        )
     return replace(base, flags=base.flags | KINDS[kinds[0]], members=members)

@@ -76,7 +76,13 @@ def _add_fields(parser: ToolParser) -> None:
         default="inet",
         help="0 or inet (default), 1 or bridge, 2 or inet6",
     )
-    add("-p", dest="prefix", type=argtypes.ipv4, metavar="IP", help="address of the prefix")
+    add(
+        "-p",
+        dest="prefix",
+        type=argtypes.route_address,
+        metavar="IP",
+        help="address of the prefix",
+    )
     add("-l", dest="plen", type=argtypes.plen, metavar="LEN", help="length of the prefix")
     add(
         "-e",
@@ -142,6 +148,8 @@ def handle(args: argparse.Namespace) -> None:
         raise Refused("IPv6 routes come with a later release; families are inet and bridge")
     if args.dump is None and args.vrf is None:
         raise UsageError("no VRF given; add -v VRF (or --vrf VRF)")
+    if args.dump is not None and args.vrf not in (None, args.dump):
+        raise UsageError(f"--dump {args.dump} names the VRF; leave --vrf {args.vrf} out")
     if args.create:
         refuse_with(args, "-c", ["replace"], SHORT)
         create(args)

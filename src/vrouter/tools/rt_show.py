@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, TypeVar
 
 from vrouter.dpcore.errors import UsageError
@@ -31,7 +33,7 @@ def stitch_of(core: DpCore) -> render_rt.Stitch:
 
 def dump(args: argparse.Namespace, vrf: int) -> None:
     """`rt --dump VRF`."""
-    with open_core(args) as core:
+    with _opened(args, vrf) as core:
         if args.family == "bridge":
             entries = list(core.bridge.items(vrf))
             if args.json:
@@ -59,7 +61,7 @@ def get(args: argparse.Namespace) -> None:
 
 def _get_bridge(args: argparse.Namespace) -> None:
     mac = _parsed(argtypes.mac, args.get)
-    with open_core(args) as core:
+    with _opened(args, args.vrf) as core:
         entry = core.bridge.get(args.vrf, mac)
     if args.json:
         emit_json({"match": None if entry is None else render_rt.bridge_json(entry)})
@@ -70,8 +72,8 @@ def _get_bridge(args: argparse.Namespace) -> None:
 
 
 def _get_inet(args: argparse.Namespace) -> None:
-    asked = _parsed(argtypes.ipv4_prefix, args.get)
-    with open_core(args) as core:
+    asked = _parsed(_prefix, args.get)
+    with _opened(args, args.vrf) as core:
         # An exact prefix first: its own entry, not one that lies inside it.
         route = core.inet.get(args.vrf, asked)
         if route is None:
@@ -85,6 +87,20 @@ def _get_inet(args: argparse.Namespace) -> None:
         )
     title = f"Match {asked} in vRouter inet4 table 0/{args.vrf}/unicast"
     emit_lines([title, "", *render_rt.inet_heading(args.vrf), line, ""])
+
+
+@contextmanager
+def _opened(args: argparse.Namespace, vrf: int) -> Iterator[DpCore]:
+    """The tables; BadValue when they have no such VRF, instead of an empty answer."""
+    with open_core(args) as core:
+        core.stats.vrf(vrf)
+        yield core
+
+
+def _prefix(text: str) -> IPv4Network:
+    if text.count(":") == 5:
+        raise argparse.ArgumentTypeError(f"{text} is a MAC address; add --family bridge")
+    return argtypes.ipv4_prefix(text)
 
 
 def _parsed(parse: Callable[[str], T], text: str) -> T:
