@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a lab is made of: plain records, and the plan of `two-hosts`.
+"""What a lab is made of: plain records, and the plans of the labs.
 
-            h1 ------------------ wire ------------------ h2
+two-hosts   h1 ------------------ wire ------------------ h2
        vm1  vm2  vm4                                   vm3  vm5
 
 blue: vm1, vm2, vm3. red: vm4 and vm5, with vm1's and vm3's IP and MAC (overlapping tenants).
+
+one-host    h1 ------------------ wire ------------------ gw
+
+h1 has a vRouter at one of the stages of its bring-up; gw is its default gateway, plain Linux.
 """
 
 from __future__ import annotations
@@ -16,13 +20,15 @@ from typing import Any
 
 from vrouter.dpcore.errors import UsageError
 
-LABS = ("two-hosts",)
+LABS = ("two-hosts", "one-host")
+STAGES = (1, 2)
 ENCAPS = ("vxlan", "mplsoudp", "mplsogre")
 FORWARDINGS = ("l2", "l3")
 WIRES = ("tso", "plain")
 NIC = "eth0"
 VM_DEVICE = "eth0"
 WIRE_MTU = 1500
+ONE_HOST_MTU = 9001  # jumbo frames, as many a machine's NIC has them
 VM_MTU = 1400  # the longest overhead, VXLAN's 50 bytes, fits the wire with room to spare
 ROUTER_MAC = bytes.fromhex("00005e000100")
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
@@ -30,7 +36,7 @@ _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 @dataclass(frozen=True)
 class Host:
-    """A host: its underlay address and its NIC's MAC (text)."""
+    """A host or gateway: its underlay address and its NIC's MAC (text)."""
 
     name: str
     number: int
@@ -71,7 +77,11 @@ class Vm:
 
 @dataclass(frozen=True)
 class Lab:
-    """A planned or built lab. `phase`: building, up or leaving; `pid`: who is at it."""
+    """A planned or built lab. `phase`: building, up or leaving; `pid`: who is at it.
+
+    `stage`: how far the hosts' vRouters are brought up: 1 dp-core is loaded, 2 vhost0 stands in
+    the NIC's place.
+    """
 
     id: str
     lab: str
@@ -81,6 +91,8 @@ class Lab:
     hosts: tuple[Host, ...]
     networks: tuple[Network, ...]
     vms: tuple[Vm, ...]
+    gateways: tuple[Host, ...] = ()
+    stage: int = 2
     phase: str = "building"
     pid: int = 0
     pid_start: int = 0
@@ -95,7 +107,12 @@ class Lab:
 
     @property
     def nodes(self) -> list[str]:
-        return [host.name for host in self.hosts] + [vm.name for vm in self.vms]
+        return [host.name for host in (*self.hosts, *self.gateways)] + [vm.name for vm in self.vms]
+
+    @property
+    def mtu(self) -> int:
+        """MTU of the wire, bytes."""
+        return ONE_HOST_MTU if self.lab == "one-host" else WIRE_MTU
 
     def host(self, name: str) -> Host:
         return next(host for host in self.hosts if host.name == name)
@@ -115,6 +132,7 @@ class Lab:
         values["hosts"] = tuple(Host(**one) for one in data["hosts"])
         values["networks"] = tuple(Network(**one) for one in data["networks"])
         values["vms"] = tuple(Vm(**one) for one in data["vms"])
+        values["gateways"] = tuple(Host(**one) for one in data["gateways"])
         return cls(**values)
 
     def describe(self) -> dict[str, Any]:
@@ -127,6 +145,13 @@ class Lab:
                 "mac": host.mac,
                 "netns": self.netns(host.name),
                 "instance": self.instance(host.name),
+            }
+        for gateway in self.gateways:
+            nodes[gateway.name] = {
+                "kind": "gateway",
+                "ip": gateway.ip,
+                "mac": gateway.mac,
+                "netns": self.netns(gateway.name),
             }
         for vm in self.vms:
             nodes[vm.name] = {
@@ -143,6 +168,7 @@ class Lab:
             "encap": self.encap,
             "forwarding": self.forwarding,
             "wire": self.wire,
+            "stage": self.stage,
             "phase": self.phase,
             "nodes": nodes,
         }
@@ -162,11 +188,53 @@ def check_id(text: str) -> str:
     return text
 
 
-def plan(lab: str, lab_id: str, *, encap: str, forwarding: str, wire: str) -> Lab:
-    """The plan of lab `lab` under id `lab_id`. UsageError for an unknown lab."""
+def plan(
+    lab: str,
+    lab_id: str,
+    *,
+    encap: str | None = None,
+    forwarding: str | None = None,
+    wire: str = "tso",
+    stage: int | None = None,
+) -> Lab:
+    """The plan of lab `lab` under id `lab_id`; None is the lab's default.
+
+    UsageError for an unknown lab or an option that it has no use for.
+    """
     if lab not in LABS:
-        raise UsageError(f"there is no lab {lab!r}; there is: {', '.join(LABS)}")
-    hosts = tuple(Host(f"h{n}", n, f"172.30.0.{n}", f"02:00:00:00:00:{n:02x}") for n in (1, 2))
+        raise UsageError(f"there is no lab {lab!r}; there are: {', '.join(LABS)}")
+    check_id(lab_id)
+    if lab == "one-host":
+        if encap or forwarding:
+            raise UsageError("lab one-host has no tunnels: --encap and --forwarding are two-hosts'")
+        return _one_host(lab_id, wire, stage or STAGES[-1])
+    if stage is not None:
+        raise UsageError("lab two-hosts has no stages: --stage is one-host's")
+    return _two_hosts(lab_id, encap or "vxlan", forwarding or "l2", wire)
+
+
+def _underlay(number: int, name: str) -> Host:
+    return Host(name, number, f"172.30.0.{number}", f"02:00:00:00:00:{number:02x}")
+
+
+def _one_host(lab_id: str, wire: str, stage: int) -> Lab:
+    host, gateway = _underlay(1, "h1"), _underlay(2, "gw")
+    return Lab(
+        id=lab_id,
+        lab="one-host",
+        encap="vxlan",
+        forwarding="l2",
+        wire=wire,
+        hosts=(host,),
+        networks=(),
+        vms=(),
+        gateways=(gateway,),
+        stage=stage,
+    )
+
+
+def _two_hosts(lab_id: str, encap: str, forwarding: str, wire: str) -> Lab:
+    hosts = (_underlay(1, "h1"), _underlay(2, "h2"))
     subnet = IPv4Network("10.1.1.0/24")
     gateway = str(subnet.broadcast_address - 1)
     networks = tuple(
@@ -193,4 +261,4 @@ def plan(lab: str, lab_id: str, *, encap: str, forwarding: str, wire: str) -> La
         )
         for number, host, network, last in places
     )
-    return Lab(check_id(lab_id), lab, encap, forwarding, wire, hosts, networks, vms)
+    return Lab(lab_id, "two-hosts", encap, forwarding, wire, hosts, networks, vms)

@@ -32,6 +32,8 @@ EXAMPLES = """\
                                put vhost0 in the place of eth1
   vrouter trace --drops        every dropped packet, live
   vrouter lab up two-hosts     a whole overlay network to play with
+  vrouter lab up one-host --stage 1
+                               a host whose vRouter is loaded, before vhost0
   vrouter --info               versions and table sizes
 """
 

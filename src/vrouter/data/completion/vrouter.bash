@@ -19,7 +19,7 @@ _vrouter_words() {
     "vrouter vhost down") echo "-h --help --name --json --version" ;;
     "vrouter trace") echo "-h --help --name --json --version --count --seconds --drops --host --proto" ;;
     "vrouter lab") echo "-h --help up show exec down demo" ;;
-    "vrouter lab up") echo "-h --help --encap --forwarding --wire --id" ;;
+    "vrouter lab up") echo "-h --help --encap --forwarding --stage --wire --id" ;;
     "vrouter lab show") echo "-h --help --json --id" ;;
     "vrouter lab exec") echo "-h --help --id" ;;
     "vrouter lab down") echo "-h --help --id" ;;
@@ -34,6 +34,7 @@ _vrouter_values() {
     "vrouter load --profile") echo "default small" ;;
     "vrouter lab up --encap") echo "vxlan mplsoudp mplsogre" ;;
     "vrouter lab up --forwarding") echo "l2 l3" ;;
+    "vrouter lab up --stage") echo "1 2" ;;
     "vrouter lab up --wire") echo "tso plain" ;;
     "vrouter lab demo --encap") echo "vxlan mplsoudp mplsogre" ;;
     esac
