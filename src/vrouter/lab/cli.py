@@ -75,7 +75,7 @@ def _say(line: str) -> None:
 def _up(args: argparse.Namespace) -> int:
     from vrouter.lab import build  # noqa: PLC0415 - netlink is slow to import
 
-    lab_id = args.id or os.environ.get(_ENV) or args.lab
+    lab_id = (os.environ.get(_ENV) or args.lab) if args.id is None else args.id
     wanted = topology.plan(
         args.lab,
         lab_id,
@@ -114,11 +114,11 @@ def _exec(args: argparse.Namespace) -> int:
 def _down(args: argparse.Namespace) -> int:
     from vrouter.lab import build  # noqa: PLC0415 - netlink is slow to import
 
-    named = args.id or os.environ.get(_ENV)
+    named = (os.environ.get(_ENV) or None) if args.id is None else args.id
     if named is None and not state.ids():
         _say("no lab is up: nothing to do")
         return 0
-    build.down(topology.check_id(named) if named else state.choose(None), _say)
+    build.down(state.choose(None) if named is None else topology.check_id(named), _say)
     return 0
 
 
@@ -148,6 +148,6 @@ def _print_lab(lab: Lab) -> None:
         )
     if lab.vms:
         print("a vm is a network namespace behind a veth, not a virtual machine")
-        print("try: vrouter lab exec vm1 -- ping -c 3 " + lab.vm("vm3").ip)
-    else:
-        print("try: vrouter lab exec h1 -- vif --list")
+    which = f" --id {lab.id}" if len(state.ids()) > 1 else ""
+    what = f"vm1 -- ping -c 3 {lab.vm('vm3').ip}" if lab.vms else "h1 -- vif --list"
+    print(f"try: vrouter lab exec{which} {what}")
