@@ -12,7 +12,8 @@ KEEPS_TTL = (NhType.VRF_TRANSLATE, NhType.RECEIVE, NhType.DISCARD)
 def route(packet: Packet) -> Outcome:
     """Route an IPv4 packet in its VRF: INVALID_PROTOCOL for another one, DISCARD for a miss.
 
-    The TTL goes down by one unless the nexthop only looks up again, receives or drops.
+    A miss counts as a route to Discard. The TTL goes down by one unless the nexthop only looks
+    up again, receives, drops, or is the agent.
     """
     if packet.l2.proto != ETH_IPV4:
         return packet.drop(Drop.INVALID_PROTOCOL)
@@ -22,11 +23,12 @@ def route(packet: Packet) -> Outcome:
         return packet.drop(Drop.PKT_LOOP)
     found = packet.state.lookup(packet.vrf, ip.dst)
     if found is None:
+        packet.count_vrf("discards")
         return packet.drop(Drop.DISCARD)
     packet.label = found.label
     packet.l3 = True
     nh = packet.state.valid_nexthop(found.nh)
-    if nh is not None and nh.type not in KEEPS_TTL:
+    if nh is not None and nh.type not in KEEPS_TTL and not packet.state.is_agent(nh):
         if ip.ttl <= 1:
             return packet.trap(Trap.ZERO_TTL)
         head = packet.l2.length
