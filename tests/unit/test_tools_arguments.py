@@ -54,7 +54,6 @@ WRONG = [
     ("nh --create 5 --type 3 --oif 1", 2, "--type 3 needs --smac and --dmac and --sip and --dip"),
     ("nh --create 5 --type 6 --cni 1", 2, "a composite is of exactly one kind"),
     ("nh --create 5 --type 6 --lbl 1 --cni 1", 2, "--lbl belongs to the --cni before it"),
-    ("nh --create 5 --type 6 --cevpn --cni 1", 2, "--cni 1 has no label"),
     ("nh --create 5 --type 7", 2, "--type 7 needs --vrf; add it"),
     (f"{TUNNEL} --dip 224.0.0.1", 2, "224.0.0.1 is not the address of a host"),
     (f"{TUNNEL} --dip 192.0.2.1", 2, "--sip and --dip are both 192.0.2.1"),

@@ -80,6 +80,11 @@ def test_nh_create(tools: Tools, options: str, want: dict[str, object]) -> None:
     assert tools.out("nh --delete 12") == "nh: no nexthop 12; nothing changed\n"
 
 
+def test_nh_create_says_what_will_be_dropped(tools: Tools) -> None:
+    said = tools.out("nh --create 12 --type 6 --l2 --cevpn --cni 11 --cni 13 --lbl 7")
+    assert "no --lbl for 11: such copies are dropped" in said
+
+
 @pytest.mark.parametrize(("tool", "word"), [("mpls", "label"), ("vxlan", "vnid")])
 def test_labels(tools: Tools, tool: str, word: str) -> None:
     for number in (44, 45):

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from vrouter.dpcore.errors import NoSuchEntry
 from vrouter.dpcore.labels import NH_TYPE_LABELS
-from vrouter.dpcore.names import NhType
+from vrouter.dpcore.names import NhFlag, NhType
+from vrouter.dpcore.records import Nexthop
 from vrouter.tools import argtypes
 from vrouter.tools.common import (
     Later,
@@ -174,8 +175,17 @@ def _create(args: argparse.Namespace) -> None:
             report(args, text, changed=False)
             return
         lost = missing_nexthop(core, *(member.nh for member in wanted.members))
+        lost += _unlabelled(wanted)
     did = "created" if before is None else "changed"
     report(args, f"{did} nexthop {wanted.id} ({kind}){lost}", changed=True)
+
+
+def _unlabelled(wanted: Nexthop) -> str:
+    """What to add to a report when copies for other hosts will carry no label."""
+    if not wanted.flags & NhFlag.COMPOSITE_EVPN:
+        return ""
+    bare = [str(member.nh) for member in wanted.members if member.label is None]
+    return f" (no --lbl for {', '.join(bare)}: such copies are dropped)" if bare else ""
 
 
 def _delete(args: argparse.Namespace) -> None:

@@ -186,10 +186,4 @@ def _composite(base: Nexthop, args: argparse.Namespace) -> Nexthop:
             "--tor, --ecmp"
         )
     members = tuple(Member(nh=nexthop, label=label) for nexthop, label in args.members)
-    bare = [member.nh for member in members if member.label is None]
-    if args.cevpn and bare:
-        raise UsageError(
-            f"--cni {bare[0]} has no label, which the other host needs; write --cni {bare[0]} "
-            "--lbl LABEL"
-        )
     return replace(base, flags=base.flags | KINDS[kinds[0]], members=members)
