@@ -213,7 +213,7 @@ def _replace(instance: Instance, path: Path, entry: dict[str, Any], sizes: Sizes
     with BpfObject(path) as opened, open_all(instance.pin_dir / "maps") as tables:
         for name in sizes.entries():
             _map_of(opened, name)
-        same_abi = _require_abi(opened) == contents.abi_version(tables, opened.path)
+        same_abi = _require_abi(opened) == contents.abi_version(tables)
         running = Btf.from_kernel(libbpf.pinned_program(instance.prog_dir / MAIN).btf_id)
         test_mode = bool(entry["test_mode"])
         plan = migrate.plan(opened, tables, running, sizes, test_mode=test_mode, same_abi=same_abi)

@@ -248,7 +248,8 @@ class PercpuArrayMap(BpfMap):
 
     def _split(self, raw: bytes, at: int) -> list[bytes]:
         size = self.value_size
-        return [raw[at + cpu * self._stride :][:size] for cpu in range(self.cpus)]
+        starts = range(at, at + self._stride * self.cpus, self._stride)
+        return [raw[start : start + size] for start in starts]
 
 
 class HashMap(BpfMap):

@@ -183,11 +183,11 @@ def find(path: Path | None) -> Path:
     return found
 
 
-def abi_of(path: Path = OBJECT) -> int | None:
-    """VR_ABI_VERSION of an object; None if it is not there. The configuration starts with it
-    in all versions."""
+def known_abi() -> int | None:
+    """VR_ABI_VERSION of this package's object, with which its configuration starts; None if
+    it is not built."""
     try:
-        raw = elf_section(path.read_bytes(), _CONFIG_SECTION.encode(), path)
+        raw = elf_section(OBJECT.read_bytes(), _CONFIG_SECTION.encode(), OBJECT)
     except FileNotFoundError:
         return None
     return int.from_bytes(raw[:4], sys.byteorder)
