@@ -12,10 +12,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import json
+import mmap
 import os
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +30,8 @@ _UNDER_WAY = 400  # the smallest queue is a CPU's backlog of 1000, which others 
 _STALLED = 0.1  # seconds after which what is under way counts as lost
 _GRACE = 1.0
 _TOLD = 1000
+_RAMP = 0.05
+_NICE = 5  # whoever does what the traffic is to survive must get on with it
 _SO_RCVBUFFORCE, _MSG_DONTWAIT = 33, 0x40
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -71,12 +75,43 @@ class Result:
     pause: float = 0.0
     thrown_away: int = 0
     seconds: float = 0.0
+    dense: int = 0  # sent while the pace was the full one, and for how long it was
+    dense_seconds: float = 0.0
     lost: int = 0
     backlog: int = 0  # packets that the CPUs' backlogs threw away meanwhile, whosoever's
 
     @property
     def rate(self) -> float:
-        return self.sent / self.seconds if self.seconds else 0.0
+        """Datagrams a second while the pace was the full one."""
+        return self.dense / self.dense_seconds if self.dense_seconds else 0.0
+
+
+class Pace:
+    """How many datagrams a second each way sends, for all processes: `full` inside dense()."""
+
+    def __init__(self, full: int, else_: int) -> None:
+        self._full, self._else = full, else_
+        self._shared = memoryview(mmap.mmap(-1, 8)).cast("Q")
+        self._shared[0] = else_
+
+    @property
+    def now(self) -> int:
+        return self._shared[0]
+
+    @property
+    def is_full(self) -> bool:
+        return self._shared[0] == self._full
+
+    @contextlib.contextmanager
+    def dense(self) -> Iterator[None]:
+        """The full pace inside the block, and for a moment before and after what is done in it."""
+        self._shared[0] = self._full
+        time.sleep(_RAMP)
+        try:
+            yield
+            time.sleep(_RAMP)
+        finally:
+            self._shared[0] = self._else
 
 
 class _Way:
@@ -152,11 +187,11 @@ class End:
 
 
 class Burst:
-    """`rate` datagrams a second each way between two ends, inside a `with` block; afterwards
+    """Datagrams at `pace` each way between two ends, inside a `with` block; afterwards
     `results` tells what became of them, by direction."""
 
-    def __init__(self, one: End, other: End, rate: int, port: int = 9100) -> None:
-        self._rate = rate
+    def __init__(self, one: End, other: End, pace: Pace, port: int = 9100) -> None:
+        self._pace = pace
         ends = [_open(one, port), _open(other, port)]
         ends[0].connect((other.ip, port))
         ends[1].connect((one.ip, port))
@@ -175,6 +210,7 @@ class Burst:
                     for _, other, _ in self._children:
                         os.close(other)
                     os.close(tell)
+                    os.nice(_NICE)
                     os.write(back, json.dumps(vars(self._run(way, stop))).encode())
                 os._exit(0)
             os.close(stop)
@@ -200,10 +236,19 @@ class Burst:
     def _run(self, way: _Way, stop: int) -> Result:
         os.set_blocking(stop, False)
         before, start = _backlog_drops(), time.monotonic()
-        way.last = start
+        way.last = then = start
+        due = 0.0
         while not _closed(stop):
             now = time.monotonic()
-            if not self._step(way, int((now - start) * self._rate), now):
+            # what could not be sent for long is not caught up with
+            due = min(due + (now - then) * self._pace.now, _UNDER_WAY)
+            full, took, then = self._pace.is_full, now - then, now
+            sent = self._step(way, int(due), now)
+            due -= sent
+            if full:
+                way.result.dense += sent
+                way.result.dense_seconds += took
+            if not sent:
                 time.sleep(0.0003)
         seconds = time.monotonic() - start
         deadline = time.monotonic() + _GRACE
@@ -213,15 +258,16 @@ class Burst:
         result.backlog = _backlog_drops() - before
         return result
 
-    def _step(self, way: _Way, due: int, now: float) -> bool:
+    def _step(self, way: _Way, due: int, now: float) -> int:
         under_way = way.result.sent - way.expected
         if under_way and now - way.last > _STALLED:
             under_way = 0
-        count = min(due - way.result.sent, _BURST, _UNDER_WAY - under_way)
+        before = way.result.sent
+        count = min(due, _BURST, _UNDER_WAY - under_way)
         if count > 0:
             way.send(count)
         way.receive()
-        return count > 0
+        return way.result.sent - before
 
 
 def _open(end: End, port: int) -> socket.socket:

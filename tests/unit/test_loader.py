@@ -262,7 +262,7 @@ def _killed_load(instance: Instance, place: str, count: int, path: Path) -> None
 
 @pytest.mark.parametrize(
     ("place", "count"),
-    [("obj_pin", 0), ("obj_pin", 10), ("fill", 0), ("_switch", 0), ("replace", 0), ("rename", 0)],
+    [("obj_pin", 10), ("fill", 0), ("_switch", 0), ("replace", 0), ("rename", 0)],
 )
 def test_a_killed_load_can_be_repeated(instance: Instance, place: str, count: int) -> None:
     _killed_load(instance, place, count, objects.OBJECT)
@@ -276,44 +276,39 @@ def test_a_killed_load_can_be_repeated(instance: Instance, place: str, count: in
     assert not instance.run_dir.exists()
 
 
-@pytest.mark.parametrize(
-    ("place", "count"),
-    [
-        ("obj_pin", 0),
-        ("obj_pin", 20),
-        ("fill", 0),
-        ("_switch", 0),
-        ("_update_links", 0),
-        ("_forget_others", 0),
-        ("_move_counters", 0),
-        ("_exchange", 0),
-        ("_commit", 0),
-        ("replace", 0),
-        ("remove_tree", 0),
-    ],
-)
-def test_a_killed_exchange_can_be_repeated(
-    instance: Instance, other_object: Path, place: str, count: int
+# step, and whether the new dp-core runs by then
+STEPS = {
+    ("fill", 0): False,
+    ("obj_pin", 20): False,
+    ("_forget_others", 0): True,
+    ("_exchange", 0): True,
+    ("_commit", 0): True,
+    ("remove_tree", 0): True,
+}
+
+
+def test_a_killed_exchange_is_completed_or_taken_back(
+    instance: Instance, other_object: Path
 ) -> None:
     loader.load(instance, SMALL)
     before = state(instance)
-    _killed_load(instance, place, count, other_object)
-    assert instance.is_loaded()
-    switched = place in ("_update_links", "_forget_others", "_move_counters", "_exchange")
-    switched = switched or place in ("_commit", "replace", "remove_tree")
-    result = loader.load(instance, object_path=other_object)
-    assert result.swapped is not switched
-    assert result.notes
-    after = state(instance)
-    assert set(after) == set(before)
-    entry = instance.registered()
-    assert entry is not None and entry["object_sha256"] == objects.digest(other_object)
-    assert not instance.staging_dir.exists()
-    assert not (instance.run_dir / "instance.next").exists()
-    with open_map(instance.map_path("vr_switch")) as switch:
-        ids = [switch.get_id(index) for index in range(3)]  # type: ignore[attr-defined]
-    assert ids[0] == after["progs/vr_dpcore"]
-    assert sorted(ids[1:], key=str) == sorted([ids[0], None], key=str)
+    paths = [objects.OBJECT, other_object]
+    for (place, count), switched in STEPS.items():
+        _killed_load(instance, place, count, paths[1])
+        with DpCore.open(instance) as core, core.lock():  # a writer cleans up
+            assert not instance.staging_dir.exists()
+        if switched:
+            paths.reverse()
+        after = state(instance)
+        assert set(after) == set(before)
+        entry = instance.registered()
+        assert entry is not None and entry["object_sha256"] == objects.digest(paths[0]), place
+        assert not (instance.run_dir / "instance.next").exists()
+        with open_map(instance.map_path("vr_switch")) as switch:
+            ids = [switch.get_id(index) for index in range(3)]  # type: ignore[attr-defined]
+        assert ids[0] == after["progs/vr_dpcore"], place
+        assert sorted(ids[1:], key=str) == sorted([ids[0], None], key=str), place
+    assert loader.load(instance, object_path=paths[1]).swapped
 
 
 def test_a_missing_object_names_make_bpf(

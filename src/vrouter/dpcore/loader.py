@@ -13,14 +13,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from vrouter import __version__
 
-from . import bpffs, contents, exchange, libbpf, link, migrate, netns
+from . import bpffs, contents, exchange, libbpf, link, migrate, netns, stale
 from . import object as objects
 from .btf import Btf
 from .errors import KernelLacks, Refused
@@ -73,7 +73,8 @@ def load(
     path = objects.find(object_path)
     bpffs.mount()
     with instance.lock():
-        return _load_locked(instance, sizes, path, test_mode)
+        result = _load_locked(instance, sizes, path, test_mode)
+    return replace(result, notes=result.notes + stale.collect_instances(unload))
 
 
 def _load_locked(
@@ -81,12 +82,13 @@ def _load_locked(
 ) -> LoadResult:
     notes = exchange.recover(instance)
     notes += settle_owner(instance, _remove_pins)
+    notes += stale.collect_links(instance)
     entry = _registry_entry(instance, path, test_mode)
     if not instance.is_loaded():
         _remove_pins(instance)
         _create(instance, sizes or DEFAULT, path, entry)
         return LoadResult(created=True, swapped=False, notes=notes)
-    loaded = _loaded_sizes(instance)
+    loaded = loaded_sizes(instance)
     was = instance.registered() or {}
     same = all(was.get(key) == entry[key] for key in ("object_sha256", "test_mode"))
     if same and sizes in (None, loaded):
@@ -203,7 +205,8 @@ def _map_of(opened: BpfObject, name: str) -> objects.ObjectMap:
 # ---- loaded already -----------------------------------------------------------------------
 
 
-def _loaded_sizes(instance: Instance) -> Sizes:
+def loaded_sizes(instance: Instance) -> Sizes:
+    """The sizes of the tables of an instance that is loaded."""
     with open_all(instance.pin_dir / "maps") as maps:
         return Sizes.from_maps({name: one.max_entries for name, one in maps.items()})
 

@@ -87,7 +87,9 @@ class BpfMap:
     def _error(self, number: int, doing: str) -> VrouterError:
         if number in _FULL:
             return TableFull(
-                self.name, self.max_entries, "delete entries, or unload and load with a larger size"
+                self.name,
+                self.max_entries,
+                "delete entries, or make it larger with `vrouter load --size`",
             )
         return from_errno(number, f"{doing} table {self.name}")
 

@@ -9,13 +9,14 @@ import fcntl
 import os
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final, Protocol, Self
 
 from . import libbpf
 from .btf import Btf
-from .errors import Busy, VrouterError
+from .errors import Busy, Reloaded, VrouterError
 from .instance import Instance
 from .maps import ArrayMap, BpfMap, open_map
 
@@ -115,6 +116,7 @@ class EventReader:
 
     def __init__(self, core: _Opened, mask: int) -> None:
         instance = core.instance
+        self._instance = instance
         self._lock = _lock_events(instance)
         try:
             config = open_map(instance.map_path("config"))
@@ -126,6 +128,7 @@ class EventReader:
             self._word = types.layout("vr_config").fields["events"].offset // 4
             self._config = config.mmap().cast("I")
             self._ring = RingReader(ring)
+            self._ring_id = ring.id
         except BaseException:
             os.close(self._lock)
             raise
@@ -134,8 +137,19 @@ class EventReader:
         self._config[self._word] = int(mask)
 
     def read(self, timeout: float = 0.2) -> list[Event]:
-        """The events that are there; waits up to `timeout` seconds for the first."""
-        return [self._event(record) for record in self._ring.read(timeout)]
+        """The events that are there; waits up to `timeout` seconds for the first.
+
+        Raises Reloaded when a load gave dp-core another ring buffer.
+        """
+        records = self._ring.read(timeout)
+        if not records:
+            self._check_current()
+        return [self._event(record) for record in records]
+
+    def _check_current(self) -> None:
+        with open_map(self._instance.map_path("events")) as ring:
+            if ring.id != self._ring_id:
+                raise Reloaded(self._instance.name)
 
     def fileno(self) -> int:
         """Readable when events are there."""
@@ -147,9 +161,19 @@ class EventReader:
             return
         self._config[self._word] = 0
         self._config.release()
+        with suppress(VrouterError):
+            self._switch_off()
         self._ring.close()
         os.close(self._lock)
         self._lock = -1
+
+    def _switch_off(self) -> None:
+        """Also where a load put another configuration in the place of the one that was open."""
+        with open_map(self._instance.map_path("config")) as config:
+            if isinstance(config, ArrayMap):
+                word = Btf.from_kernel(config.btf_id).layout("vr_config").fields["events"].offset
+                with config.mmap() as memory, memory.cast("I") as words:
+                    words[word // 4] = 0
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large the tables are: load parameters, fixed until the next load, and what they cost."""
+"""How large the tables are: parameters of a load, and what they cost."""
 
 from __future__ import annotations
 
@@ -82,14 +82,16 @@ class Sizes:
         return next((name for name, sizes in PROFILES.items() if sizes == self), "custom")
 
     @classmethod
-    def from_args(cls, profile: str, overrides: Iterable[str] = ()) -> Sizes:
-        """The sizes of `profile`, changed by `NAME=N` words.
+    def from_args(
+        cls, profile: str, overrides: Iterable[str] = (), loaded: Sizes | None = None
+    ) -> Sizes:
+        """The sizes of `profile`, or those that are `loaded`, changed by `NAME=N` words.
 
         Raises UsageError for an unknown profile or name, BadValue for a number out of range.
         """
         if profile not in PROFILES:
             raise UsageError(f"there is no size profile {profile!r}: {' or '.join(PROFILES)}")
-        sizes = PROFILES[profile]
+        sizes = loaded or PROFILES[profile]
         for word in overrides:
             name, equals, number = word.partition("=")
             names = [field.name for field in fields(cls)]

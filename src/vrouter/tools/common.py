@@ -217,16 +217,22 @@ def _fail(prog: str, text: str, code: int) -> int:
 
 def open_instance(args: Any) -> Instance:
     """The instance that `--name`, the environment or the namespace chooses."""
-    from vrouter.dpcore.instance import find_instance  # noqa: PLC0415 - keeps --help fast
+    from vrouter.dpcore import lock  # noqa: PLC0415 - keeps --help fast
+    from vrouter.dpcore.instance import find_instance  # noqa: PLC0415 - the same
 
+    def tell(text: str) -> None:
+        print(f"{getattr(args, 'prog', 'vrouter')}: {text}", file=sys.stderr)
+
+    lock.tell = tell
     return find_instance(args.name)
 
 
-def open_core(args: Any) -> DpCore:
-    """The opened tables of the chosen instance; NotLoaded if dp-core is not loaded."""
+def open_core(args: Any, *, any_abi: bool = False) -> DpCore:
+    """The opened tables of the chosen instance; NotLoaded if dp-core is not loaded, OtherAbi if
+    its tables are of another version than we know (unless `any_abi`)."""
     from vrouter.dpcore.core import DpCore  # noqa: PLC0415 - keeps --help fast
 
-    return DpCore.open(open_instance(args))
+    return DpCore.open(open_instance(args), any_abi=any_abi)
 
 
 def emit_json(data: object) -> None:
