@@ -32,7 +32,7 @@ _GRACE = 1.0
 _TOLD = 1000
 _RAMP = 0.05
 _NICE = 5  # whoever does what the traffic is to survive must get on with it
-_SO_RCVBUFFORCE, _MSG_DONTWAIT = 33, 0x40
+SO_RCVBUFFORCE, _MSG_DONTWAIT = 33, 0x40
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -273,7 +273,7 @@ class Burst:
 def _open(end: End, port: int) -> socket.socket:
     with netns.enter(end.space):
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 32 << 20)
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
     sock.bind((end.ip, port))
     return sock
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,15 @@ from vrouter.dpcore import bpffs, contents, libbpf, link, loader, probe, testrun
 from vrouter.dpcore import object as objects
 from vrouter.dpcore.btf import Btf
 from vrouter.dpcore.core import DpCore
-from vrouter.dpcore.errors import BadValue, Busy, DeviceError, KernelLacks, Refused, VrouterError
+from vrouter.dpcore.errors import (
+    BadValue,
+    Busy,
+    DeviceError,
+    KernelLacks,
+    Refused,
+    Reloaded,
+    VrouterError,
+)
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.maps import ArrayMap, open_map
 from vrouter.dpcore.ringbuf import EventReader, RingReader
@@ -492,6 +501,30 @@ def test_events_are_read_and_switched_off_again(loaded: Instance) -> None:
     with DpCore.open(loaded) as core:
         assert core.config.get().events == 0
     os.close(program)
+
+
+def test_a_reader_of_events_whose_ring_is_replaced(loaded: Instance) -> None:
+    """By a load with another size it is told so, and leaves no events switched on behind."""
+    with DpCore.open(loaded) as core, EventReader(core, 3) as reader:
+        larger = replace(SMALL, events=2 * SMALL.events)
+        assert loader.load(loaded, larger, test_mode=True).migrated == ()
+        assert core.is_current()
+        with pytest.raises(Reloaded, match=f"load of vRouter '{loaded.name}'"):
+            reader.read(timeout=0.01)
+    # a kept ring is read on, whatever happens to the other tables
+    with DpCore.open(loaded) as core, EventReader(core, 3) as reader:
+        larger = replace(larger, labels=2 * SMALL.labels)
+        assert loader.load(loaded, larger, test_mode=True).migrated == ("config", "mpls")
+        assert not reader.read(timeout=0.01)
+        assert core.config.get().events == 3
+        assert not core.is_current()
+        with DpCore.open(loaded) as fresh:
+            assert fresh.config.get().events == 3
+            fresh.mpls.put(SMALL.labels + 1, 0)
+        with pytest.raises(Reloaded, match="try again"):
+            core.config.set(agent_vif=None)
+    with DpCore.open(loaded) as core:
+        assert core.config.get().events == 0
 
 
 def _add_vif(core: DpCore, number: int) -> None:
