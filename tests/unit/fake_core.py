@@ -36,7 +36,7 @@ RECORD: dict[str, Any] = {
 
 class FakeInstance:
     name = "vrouter"
-    link_dir = Path("/nowhere")
+    link_dir = staging_dir = Path("/nowhere")
 
     def registered(self) -> dict[str, Any]:
         return RECORD

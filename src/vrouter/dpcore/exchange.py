@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from . import bpffs, libbpf, link, settle
 from .convert import words
-from .errors import Refused, from_errno
+from .errors import Refused, VrouterError, from_errno
 from .instance import Instance
 from .maps import ArrayMap, BpfMap, ProgArrayMap, open_map
 from .migrate import AGAIN, SWITCH, counters, layouts
@@ -61,7 +61,8 @@ def switch_of(maps: dict[str, BpfMap]) -> ProgArrayMap:
 
 def next_generation(switch: ProgArrayMap) -> int:
     """The generation that the dp-core that runs is not of; it marks its copies with it."""
-    return 1 if switch.get_id(_ALL) == switch.get_id(_ALL + 1) != None else 0  # noqa: E711
+    running = switch.get_id(_ALL)
+    return 1 if running is not None and switch.get_id(_ALL + 1) == running else 0
 
 
 def switch_to(switch: ProgArrayMap, generation: int, prog_fd: int) -> None:
@@ -130,7 +131,8 @@ def _update_links(instance: Instance) -> None:
     entry = libbpf.obj_get(instance.staging_dir / "progs" / ENTRY)
     try:
         for opened in link.links(instance.staging_dir / "links"):
-            with opened, suppress(Refused):
+            # a netdevice may go at any time
+            with opened, suppress(VrouterError):
                 if opened.info().ifindex:
                     opened.update(entry)
     finally:

@@ -88,7 +88,7 @@ class Home:
         self._words: dict[str, Words] = {}
         self._slots: dict[str, SlotAllocator] = {}
         self._btf: Btf | None = None
-        self._pins = instance.pin_dir
+        self._pins, self._staging = instance.pin_dir, instance.staging_dir
         self._made = _inode(self._pins)
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class Home:
     def lock(self) -> Iterator[None]:
         """The writers' lock of the instance (re-entrant). Raises Busy, Reloaded."""
         with self.instance.lock():
-            if self.instance.staging_dir.exists():
+            if self._staging.exists():
                 # a load was killed: which tables are in use must be clear before one is written
                 from .exchange import recover  # noqa: PLC0415 - as rare as it is large
 

@@ -30,7 +30,7 @@ from .maps import BpfMap
 from .object import BpfObject
 from .ownership import settle_owner
 from .probe import Lack, probe
-from .sizes import DEFAULT, Sizes
+from .sizes import DEFAULT, PROFILES, Sizes
 
 __all__ = ["Lack", "LoadResult", "load", "probe", "unload"]
 
@@ -207,8 +207,10 @@ def _map_of(opened: BpfObject, name: str) -> objects.ObjectMap:
 
 def loaded_sizes(instance: Instance) -> Sizes:
     """The sizes of the tables of an instance that is loaded."""
+    profile = (instance.registered() or {}).get("profile", "default")
     with open_all(instance.pin_dir / "maps") as maps:
-        return Sizes.from_maps({name: one.max_entries for name, one in maps.items()})
+        entries = {name: one.max_entries for name, one in maps.items()}
+        return Sizes.from_maps(entries, PROFILES.get(profile))
 
 
 def _replace(instance: Instance, path: Path, entry: dict[str, Any], sizes: Sizes) -> migrate.Plan:

@@ -121,8 +121,8 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
     "vrouter": (
         (
             "LOAD",
-            "Loading another dp-core exchanges the one that runs in one step. Tables whose layout or "
-            "size is another are copied before, their counters moved after it; no packet, entry "
+            "Loading another dp-core exchanges the one that runs in one step. Tables whose layout "
+            "or size is another are copied before, their counters moved after it; no packet, entry "
             "or count is lost. What cannot be carried over is refused before anything changes. A "
             "load that is killed leaves one of the two running, and the next command that writes "
             "completes it or clears it away. A load also removes the links of netdevices and the "

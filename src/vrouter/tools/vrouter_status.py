@@ -82,6 +82,9 @@ def stale(core: DpCore) -> list[dict[str, str]]:
         }
         for pin in dead_links(core.instance)
     ]
+    if core.instance.staging_dir.exists():
+        what = "a load that was interrupted, if none is under way"
+        found.append({"what": what, "command": f"vrouter load --name {name}"})
     return found + [
         {
             "what": f"vRouter {one.name}: its network namespace is gone",
