@@ -191,6 +191,7 @@ class Burst:
     `results` tells what became of them, by direction."""
 
     def __init__(self, one: End, other: End, pace: Pace, port: int = 9100) -> None:
+        self.one, self.other = one, other
         self._pace = pace
         ends = [_open(one, port), _open(other, port)]
         ends[0].connect((other.ip, port))

@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,6 @@ from vrouter.dpcore import libbpf, link, loader
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.object import OBJECT
 from vrouter.host import netns
-
-Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
@@ -92,6 +91,11 @@ def test_two_instances_never_touch_each_other(name: str) -> None:
     assert process.returncode == 3 and "belongs to another network namespace" in error
     run(name, "unload", "--name", name)
     assert ids(instances[1]) == second
+    # only the size that is named changes
+    before = loader.loaded_sizes(instances[1])
+    told = run(spaces[1], "load", "--size", "labels=2048", "--name", spaces[1])
+    assert "tables carried over: config, mpls\n" in told
+    assert loader.loaded_sizes(instances[1]) == replace(before, labels=2048)
     assert all(one["alive"] for one in json.loads(
         run(spaces[1], "status", "--json", "--name", spaces[1]))["attached"])  # fmt: skip
 

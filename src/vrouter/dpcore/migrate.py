@@ -2,7 +2,8 @@
 """Tables for another dp-core, made beside those in use: what may stay, what is copied.
 
 The caller holds the instance's lock, so nobody but dp-core itself changes a
-table meanwhile, and dp-core only counts. A table that stays the same is used
+table meanwhile, and dp-core only counts (a table whose entries dp-core makes
+itself would need a rule of its own here). A table that stays the same is used
 by both. Any other is made anew and filled here, but for its counters: those
 are moved once the old dp-core counts no more (exchange.py). Nothing in use is
 changed: a migration that cannot be done is refused, and forgotten.
@@ -19,7 +20,7 @@ from .btf import Btf
 from .convert import Converter, words
 from .errors import Refused, TableFull
 from .layout import Layout
-from .maps import ArrayMap, BpfMap, HashMap, PercpuArrayMap
+from .maps import ArrayMap, BpfMap, HashMap, LpmMap, PercpuArrayMap
 from .object import CONFIG, BpfObject, ObjectMap
 from .sizes import Sizes
 
@@ -135,10 +136,11 @@ def plan(
 
 
 def _check_type(one: ObjectMap, old: BpfMap) -> None:
-    if one.type != old.type:
+    """A type that maps.py has no class for is one that nobody here knows how to copy."""
+    if one.type != old.type or type(old) is BpfMap:
         raise Refused(
-            f"table {one.name} is of another type in the dp-core to be loaded: "
-            "it cannot be carried over, run `vrouter unload` first"
+            f"table {one.name} is of a type that cannot be carried over to the dp-core to be "
+            "loaded: run `vrouter unload` first"
         )
 
 
@@ -185,6 +187,11 @@ def _copy(opened: BpfObject, one: ObjectMap, old: BpfMap) -> Copy:
         return Copy(old, None, None, counters=True)
     key = value = None
     if isinstance(old, HashMap) and old_key and new_key and old_key.shape != new_key.shape:
+        if isinstance(old, LpmMap):
+            raise Refused(
+                f"the keys of table {one.name} are others in the dp-core to be loaded, and a "
+                "prefix counts their bits: run `vrouter unload` first"
+            )
         key = Converter(one.name, old_key, new_key)
     template = bytes(one.initial()) if one.name == CONFIG else None
     if old_value is not None and new_value is not None:
