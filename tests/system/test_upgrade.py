@@ -155,7 +155,7 @@ class Watched:
         for burst in self.bursts:
             for one in burst.results:
                 assert (one.lost, one.doubled) == (0, 0), f"{text}: {one.missing[:20]}"
-                assert one.rate > LEAST, text
+                assert one.sent > 1000 and (not one.dense_seconds or one.rate > LEAST), text
         moved = [
             after - before for after, before in zip(self._counted(), self._before, strict=True)
         ]
@@ -321,7 +321,8 @@ def test_tools_of_another_release_and_a_value_that_does_not_fit(
     with DpCore(h1) as core:
         vif = core.vifs.by_name("tap-vm1")
         assert vif is not None
-        core.vifs.change(replace(vif, qos=70_000))
+        with core.lock():
+            core.vifs._write(replace(vif, qos=70_000))  # as the tools of that release would
     found = contents(h1)
     with h1.enter_netns():
         said = vrouter("load", "--name", h1.name)
