@@ -5,7 +5,9 @@
  * One pass of the program can put one kind of outer header on a packet (the
  * kernel refuses a second), and cannot take a trap's head off an ARP frame
  * again. What needs the plain frame once more gets a clone at the ingress of
- * the same netdevice; skb->mark says which context belongs to it.
+ * the same netdevice; skb->mark says which context belongs to it, and which
+ * dp-core made it: when another one is put in its place, copies under way are
+ * finished by the one that made them (vr_entry).
  */
 #ifndef VR_RECIRCULATE_H
 #define VR_RECIRCULATE_H
@@ -29,7 +31,13 @@ struct vr_again {
 #define VR_AGAIN_SLOTS		4096	/* more than a CPU's backlog holds (1000) */
 #define VR_AGAIN_MAGIC		0x56000000u
 #define VR_AGAIN_MAGIC_MASK	0xff000000u
+#define VR_AGAIN_GENERATION	0x00800000u
+#define VR_AGAIN_SEQ_MASK	0x007fffffu
 
+/* 0 or 1, another than that of the dp-core before; set at load */
+const volatile __u32 vr_generation = 0;
+
+/* each dp-core has its own, which no other reads or writes */
 VR_ARRAY(again_slots, struct vr_again, VR_AGAIN_SLOTS, 0);
 
 __u32 vr_again_next;
@@ -49,11 +57,16 @@ static __always_inline int vr_send_again(struct __sk_buff *skb, struct vr_packet
 	again->nh = pkt->nh;
 	again->vif = pkt->vif;
 	again->vrf = pkt->vrf;
-	again->mark = VR_AGAIN_MAGIC | (seq & ~VR_AGAIN_MAGIC_MASK);
+	again->mark = VR_AGAIN_MAGIC | (seq & VR_AGAIN_SEQ_MASK) |
+		      (vr_generation ? VR_AGAIN_GENERATION : 0);
 	skb->mark = again->mark;
 	ret = bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
 	skb->mark = 0;
-	return ret ? -1 : 0;
+	if (!ret)
+		return 0;
+	/* what is not under way must not look as if it were */
+	again->mark = 0;
+	return -1;
 }
 
 /* The context of a copy that comes in again; NULL for every other packet. */

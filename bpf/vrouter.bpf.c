@@ -76,21 +76,33 @@ int vr_dpcore(struct __sk_buff *skb)
 	return verdict;
 }
 
+/* elements of vr_switch */
+#define VR_SWITCH_ALL		0	/* the dp-core that runs */
+#define VR_SWITCH_GENERATION	1	/* and 2: that of generation 0, 1 */
+#define VR_SWITCH_MAX		3
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, VR_SWITCH_MAX);
 	__type(key, __u32);
 	__type(value, __u32);
 } vr_switch SEC(".maps");
 
 /*
- * What is attached to the netdevices, and never changes: the one element of
- * vr_switch decides for all of them at once which dp-core runs.
+ * What is attached to the netdevices: element 0 of vr_switch decides for all of
+ * them at once which dp-core runs. Only a copy that dp-core sent to itself is
+ * finished by the one that made it, as long as that one is there.
  */
 SEC("tc")
 int vr_entry(struct __sk_buff *skb)
 {
-	bpf_tail_call_static(skb, &vr_switch, 0);
+	if ((skb->mark & VR_AGAIN_MAGIC_MASK) == VR_AGAIN_MAGIC) {
+		if (skb->mark & VR_AGAIN_GENERATION)
+			bpf_tail_call_static(skb, &vr_switch, VR_SWITCH_GENERATION + 1);
+		else
+			bpf_tail_call_static(skb, &vr_switch, VR_SWITCH_GENERATION);
+	}
+	bpf_tail_call_static(skb, &vr_switch, VR_SWITCH_ALL);
 	vr_count_drop(VR_VIF_NONE, VR_DROP_NOWHERE_TO_GO);
 	return TC_ACT_SHOT;
 }

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Any, Self
 
 from vrouter.dpcore.names import NhType
@@ -35,6 +36,7 @@ RECORD: dict[str, Any] = {
 
 class FakeInstance:
     name = "vrouter"
+    link_dir = staging_dir = Path("/nowhere")
 
     def registered(self) -> dict[str, Any]:
         return RECORD

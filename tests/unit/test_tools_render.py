@@ -14,6 +14,7 @@ from tests.unit.tools_fixtures import Tools, tools
 from vrouter.dpcore.names import BridgeFlag, Family, NhFlag, NhType, RouteFlag, VifFlag, VifType
 from vrouter.dpcore.records import BridgeEntry, Member, Nexthop, Route, Vif, VifStats
 from vrouter.tools import render_nh, render_rt, render_vif
+from vrouter.tools.vrouter_limits import Limit
 from vrouter.tools.words import NOT_LOST
 
 __all__ = ["tools"]
@@ -260,11 +261,33 @@ def test_vrfstats(tools: Tools) -> None:
 def test_info_and_status(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
     from vrouter.tools import vrouter_status
 
-    monkeypatch.setattr(vrouter_status, "kernel", lambda: {"release": "6.12.0", "lacks": []})
+    kernel: dict[str, object] = {"release": "6.12.0", "features": ["JIT"], "lacks": []}
+    monkeypatch.setattr(vrouter_status, "kernel", lambda: kernel)
+    monkeypatch.setattr(vrouter_status, "stale", lambda _: [{"what": "a link", "command": "do it"}])
+    limit = Limit("net.x", "1", "it is slow", "sysctl -w net.x=2")
+    monkeypatch.setattr(vrouter_status, "limits", lambda _: [limit])
     info = tools.out("vrouter --info")
     assert "Startup parameters:" in info and "Runtime parameters:" in info
     assert "Nexthops                    1/4096\n" in info
     assert json.loads(tools.out("vrouter --info --json"))["tables"]["routes"]["limit"] == 16384
     status = tools.out("vrouter status")
     assert "agent       none\n" in status and "namespace   here" in status
-    assert json.loads(tools.out("vrouter status --json"))["agent"] is None
+    assert "  net.x is 1: it is slow\n    sysctl -w net.x=2\n" in status
+    assert "  a link\n    do it\n" in status
+    assert "in use      JIT\n" in status
+    assert "tables of version 1" in status and "tools " not in status
+    told = json.loads(tools.out("vrouter status --json"))
+    assert told["agent"] is None
+    assert told["limits"][0]["command"] == "sysctl -w net.x=2"
+
+
+def test_status_of_another_release(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vrouter.tools import vrouter_status
+
+    monkeypatch.setattr(vrouter_status, "stale", lambda _: [])
+    monkeypatch.setattr(vrouter_status, "limits", lambda _: [])
+    monkeypatch.setattr(vrouter_status, "__version__", "0.9.0")
+    assert "tools       0.9.0: another release, which knows these" in tools.out("vrouter status")
+    monkeypatch.setattr(vrouter_status, "known_abi", lambda: 7)
+    status = tools.out("vrouter status")
+    assert "0.9.0, for tables of version 7: they refuse" in status and "`vrouter load`" in status

@@ -48,7 +48,7 @@ def tools(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     for name in _USERS:
         module = importlib.import_module(f"vrouter.tools.{name}")
         if hasattr(module, "open_core"):
-            monkeypatch.setattr(module, "open_core", lambda _args: core)
+            monkeypatch.setattr(module, "open_core", lambda _args, **_: core)
         if hasattr(module, "open_instance"):
             monkeypatch.setattr(module, "open_instance", lambda _args: core.instance)
     module = importlib.import_module("vrouter.tools.vrinfo")

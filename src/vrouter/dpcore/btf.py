@@ -65,7 +65,7 @@ class Btf:
             stat = path.stat()
             key = (os.fspath(path), stat.st_mtime_ns, stat.st_size)
             if key not in _objects:
-                _objects[key] = cls(_elf_section(path.read_bytes(), b".BTF", path), str(path))
+                _objects[key] = cls(elf_section(path.read_bytes(), b".BTF", path), str(path))
         except OSError as error:
             raise VrouterError(f"cannot read {path}: {error.strerror}") from None
         return _objects[key]
@@ -82,6 +82,14 @@ class Btf:
         if struct_name not in self._layouts:
             self._layouts[struct_name] = self._layout_of(self._find(struct_name, enum=False))
         return self._layouts[struct_name]
+
+    def layout_of(self, type_id: int) -> Layout:
+        """The layout of a map's key or value type; what is no struct has one field, `value`."""
+        kind, _ = self._resolve(type_id)
+        if kind.kind == _STRUCT:
+            return self._layout_of(self._types.index(kind))
+        field = self._field(type_id, 0, f"type {type_id}")
+        return Layout("value", field.total, {"value": field})
 
     def enum(self, name: str) -> dict[str, int]:
         """The constants of `enum name`, in order; VrouterError if there is none."""
@@ -207,7 +215,7 @@ _objects: dict[tuple[str, int, int], Btf] = {}
 _loaded: dict[int, Btf] = {}
 
 
-def _elf_section(elf: bytes, name: bytes, path: Path) -> bytes:
+def elf_section(elf: bytes, name: bytes, path: Path) -> bytes:
     """The content of an ELF64 file's section."""
     try:
         if elf[:5] != b"\x7fELF\x02":

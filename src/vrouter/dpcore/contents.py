@@ -6,6 +6,7 @@ from __future__ import annotations
 import secrets
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -34,13 +35,10 @@ def fill(maps: dict[str, BpfMap], sizes: Sizes, object_path: Path) -> None:
     _configure(_array(maps, CONFIG), sizes, types)
 
 
-def abi_version(maps: dict[str, BpfMap], object_path: Path) -> int:
-    """The version of the tables that are loaded."""
-    layout = Btf.from_object(object_path).layout("vr_config")
-    raw = _array(maps, CONFIG).get(0)
-    # The version is the first word in all versions: the rest may be another layout.
-    field = layout.fields["abi_version"]
-    return int.from_bytes(raw[field.offset : field.offset + field.size], sys.byteorder)
+def abi_version(maps: Mapping[str, BpfMap]) -> int:
+    """The version of the tables that are loaded: the first word of the configuration in all
+    versions; the rest may be another layout."""
+    return int.from_bytes(_array(maps, CONFIG).get(0)[:4], sys.byteorder)
 
 
 def _make_discard(maps: dict[str, BpfMap], types: Btf) -> None:
@@ -70,7 +68,7 @@ def _configure(config: ArrayMap, sizes: Sizes, types: Btf) -> None:
     config.set(0, layout.pack(**fields))
 
 
-def _array(maps: dict[str, BpfMap], name: str) -> ArrayMap:
+def _array(maps: Mapping[str, BpfMap], name: str) -> ArrayMap:
     found = maps.get(name)
     if not isinstance(found, ArrayMap):
         raise Refused(f"this is not a dp-core of this version: it has no array {name}")

@@ -7,14 +7,19 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Self
 
+from vrouter import __version__
+
 from .bridge import BridgeTable
 from .btf import Btf
 from .config import ConfigTable
+from .contents import abi_version
+from .errors import OtherAbi
 from .home import Home
 from .inet import InetTable
 from .instance import Instance, find_instance
 from .mpls import MplsTable
 from .nexthops import NexthopTable
+from .object import CONFIG, known_abi
 from .stats import Stats
 from .vifs import VifTable
 from .vxlan import VxlanTable
@@ -33,14 +38,30 @@ class DpCore:
         self._home = Home(instance)
 
     @classmethod
-    def open(cls, instance: Instance | None = None) -> Self:
+    def open(cls, instance: Instance | None = None, *, any_abi: bool = False) -> Self:
         """Opens `instance` (default: the one that find_instance() finds).
 
-        Raises NotLoaded, Refused (not root).
+        any_abi: also a dp-core whose tables are of another version than this
+        program knows; what both have is read and written by name.
+        Raises NotLoaded, Refused (not root), OtherAbi.
         """
         instance = instance or find_instance()
         instance.require_loaded()
-        return cls(instance)
+        opened = cls(instance)
+        if not any_abi:
+            try:
+                opened._check_abi()
+            except BaseException:
+                opened.close()
+                raise
+        return opened
+
+    def _check_abi(self) -> None:
+        known = known_abi()
+        loaded = abi_version({CONFIG: self._home.array(CONFIG)})
+        if known is not None and known != loaded:
+            release = (self.instance.registered() or {}).get("version", "of another release")
+            raise OtherAbi(self.instance.name, release, loaded, __version__, known)
 
     def close(self) -> None:
         """Closes all maps; dp-core goes on without us."""
@@ -59,8 +80,13 @@ class DpCore:
         self.close()
 
     def lock(self) -> AbstractContextManager[None]:
-        """The writers' lock (re-entrant). Raises Busy, naming who holds it."""
+        """The writers' lock (re-entrant). Raises Busy, naming who holds it, and Reloaded."""
         return self._home.lock()
+
+    def is_current(self) -> bool:
+        """Whether the tables that are open are still those of the instance: a load may have
+        put others in their place, which whoever stays for long has to open anew."""
+        return self._home.is_current()
 
     @property
     def layouts(self) -> Btf:

@@ -7,6 +7,8 @@ VrouterError                 exit 1   unexpected: the kernel or a file said no
    |- NotLoaded              exit 4   no dp-core of that name
    |- NoSuchEntry                     a table has no such entry
    |- TableFull                       no free entry left
+   |- OtherAbi                        the loaded dp-core is of a release with other tables
+   |- Reloaded                        other tables took the place of those that are open
    |- Busy                            another writer holds the lock for too long
    |- BadValue                        a field's value is out of range or does not fit
    |- DeviceError                     a netdevice is missing or cannot be used
@@ -66,6 +68,29 @@ class TableFull(Refused):
         super().__init__(f"table {table} is full ({size} entries): {remedy}")
         self.table = table
         self.size = size
+
+
+class OtherAbi(Refused):
+    """The loaded dp-core has tables of version `loaded`, this program knows version `known`."""
+
+    def __init__(self, name: str, release: str, loaded: int, ours: str, known: int) -> None:
+        super().__init__(
+            f"vRouter {name!r} runs dp-core {release} with tables of version {loaded}, and this is "
+            f"{ours}, which knows version {known}: use the tools of that release, or run "
+            f"`vrouter load --name {name}` to put the dp-core of this one in its place"
+        )
+        self.loaded = loaded
+        self.known = known
+
+
+class Reloaded(Refused):
+    """A load put other tables in the place of those that this program has open."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"a load of vRouter {name!r} put other tables in the place of those that are open: "
+            "nothing was written, try again"
+        )
 
 
 class Busy(Refused):

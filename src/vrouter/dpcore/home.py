@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from itertools import compress, count
+from pathlib import Path
 from typing import Final, TypeVar
 
+from . import libbpf
 from .btf import Btf
-from .errors import BadValue, VrouterError
+from .errors import BadValue, Reloaded, VrouterError
 from .instance import Instance
 from .layout import Layout
 from .libbpf import F_MMAPABLE
@@ -85,6 +88,8 @@ class Home:
         self._words: dict[str, Words] = {}
         self._slots: dict[str, SlotAllocator] = {}
         self._btf: Btf | None = None
+        self._pins, self._staging = instance.pin_dir, instance.staging_dir
+        self._made = _inode(self._pins)
 
     def close(self) -> None:
         """Closes every map that was opened."""
@@ -94,15 +99,37 @@ class Home:
             opened.close()
         self._words, self._maps, self._slots = {}, {}, {}
 
-    def lock(self) -> AbstractContextManager[None]:
-        """The writers' lock of the instance (re-entrant). Raises Busy."""
-        return self.instance.lock()
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """The writers' lock of the instance (re-entrant). Raises Busy, Reloaded."""
+        with self.instance.lock():
+            if self._staging.exists():
+                # a load was killed: which tables are in use must be clear before one is written
+                from .exchange import recover  # noqa: PLC0415 - as rare as it is large
+
+                recover(self.instance)
+            if not self.is_current():
+                raise Reloaded(self.instance.name)
+            yield
+
+    def is_current(self) -> bool:
+        """Whether the maps that are open are still those of the instance."""
+        made = _inode(self._pins)
+        if made == self._made:
+            return True
+        for name, opened in self._maps.items():
+            with open_map(self.instance.map_path(name)) as pinned:
+                if pinned.id != opened.id:
+                    return False
+        self._made, self._btf = made, None
+        return True
 
     @property
     def btf(self) -> Btf:
-        """The types of the loaded object."""
+        """The types of the dp-core that runs."""
         if self._btf is None:
-            self._btf = Btf.from_kernel(self.array("vif_slots").btf_id)
+            program = libbpf.pinned_program(self.instance.prog_dir / "vr_dpcore")
+            self._btf = Btf.from_kernel(program.btf_id)
         return self._btf
 
     def layout(self, struct: str) -> Layout:
@@ -174,6 +201,14 @@ class Home:
             raise BadValue(
                 field, nh, f"nexthops are 0 to {size - 1} (load with --size nexthops=N for more)"
             )
+
+
+def _inode(folder: Path) -> int:
+    """What tells a folder of pins from the one that takes its place; 0: there is none."""
+    try:
+        return os.stat(folder).st_ino
+    except FileNotFoundError:
+        return 0
 
 
 def check_mac(mac: bytes, field: str = "mac") -> None:

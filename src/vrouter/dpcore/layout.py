@@ -74,6 +74,15 @@ class Layout:
     def __repr__(self) -> str:
         return f"Layout({self.name!r}, {self.size})"
 
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """Equal for two layouts that lay out the same fields in the same way."""
+        rows = [
+            (name, one.offset, one.size, one.kind, one.count, one.layout and one.layout.shape)
+            for name, one in self.fields.items()
+        ]
+        return (self.size, *rows)
+
     def _format(self) -> str:
         parts = ["="]
         at = 0

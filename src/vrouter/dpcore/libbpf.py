@@ -94,6 +94,15 @@ class ProgInfo(ctypes.Structure):
         ("nr_map_ids", c_uint32),
         ("map_ids", c_uint64),
         ("name", c_char * 16),
+        ("ifindex", c_uint32),
+        ("gpl_compatible", c_uint32),
+        ("netns_dev", c_uint64),
+        ("netns_ino", c_uint64),
+        ("nr_jited_ksyms", c_uint32),
+        ("nr_jited_func_lens", c_uint32),
+        ("jited_ksyms", c_uint64),
+        ("jited_func_lens", c_uint64),
+        ("btf_id", c_uint32),
     )
 
 
@@ -144,6 +153,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "bpf_btf_get_fd_by_id": (_I, [_U]),
     "bpf_prog_get_fd_by_id": (_I, [_U]),
     "bpf_map_get_fd_by_id": (_I, [_U]),
+    "bpf_prog_load": (_I, [_I, _S, _S, _P, c_size_t, _P]),
     "bpf_prog_query": (_I, [_I, _I, _U, _U32P, _U32P, _U32P]),
     "bpf_prog_test_run_opts": (_I, [_I, POINTER(TestRunOpts)]),
     "bpf_link_create": (_I, [_I, _I, _I, _P]),
@@ -162,6 +172,8 @@ _PROTOTYPES: Final[dict[str, tuple[Any, list[Any]]]] = {
     "bpf_map__key_size": (_U, [_P]),
     "bpf_map__value_size": (_U, [_P]),
     "bpf_map__max_entries": (_U, [_P]),
+    "bpf_map__btf_key_type_id": (_U, [_P]),
+    "bpf_map__btf_value_type_id": (_U, [_P]),
     "bpf_map__set_max_entries": (_I, [_P, _U]),
     "bpf_map__reuse_fd": (_I, [_P, _I]),
     "bpf_map__initial_value": (_P, [_P, POINTER(c_size_t)]),
@@ -258,6 +270,17 @@ def obj_get(path: os.PathLike[str]) -> int:
 def obj_pin(fd: int, path: os.PathLike[str]) -> None:
     """Pins a map, program or link at `path` of a bpffs."""
     check(lib().bpf_obj_pin(fd, os.fsencode(path)), f"cannot pin {os.fspath(path)}")
+
+
+def pinned_program(path: os.PathLike[str]) -> ProgInfo:
+    """What the kernel says of the program pinned at `path`. FileNotFoundError if there is none."""
+    fd = obj_get(path)
+    try:
+        info = ProgInfo()
+        object_info(fd, info)
+        return info
+    finally:
+        os.close(fd)
 
 
 def possible_cpus() -> int:

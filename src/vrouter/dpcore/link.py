@@ -135,3 +135,13 @@ def links(folder: Path) -> Iterator[Link]:
             yield open_link(folder / name)
         except NoSuchEntry:
             continue
+
+
+def live_devices(folder: Path) -> set[int]:
+    """The netdevices that the links pinned in `folder` are attached to."""
+    found = set()
+    for opened in links(folder):
+        with opened:
+            found.add(opened.info().ifindex)
+    # a link whose netdevice is gone says 0
+    return found - {0}

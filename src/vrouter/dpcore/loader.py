@@ -4,46 +4,48 @@
 A load builds all pins in a folder aside, complete with their first contents,
 and renames that folder into place: whatever kills a load, the instance is
 loaded or it is not. All tcx links run the stub `vr_entry`, which jumps to
-vr_switch[0]; writing that one element is the exchange.
+vr_switch[0]; writing that one element is the exchange (exchange.py). Tables of
+another layout or size are filled beside those in use before (migrate.py).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from vrouter import __version__
 
-from . import bpffs, contents, libbpf, link, netns
+from . import bpffs, contents, exchange, libbpf, link, migrate, netns, stale
 from . import object as objects
+from .btf import Btf
 from .errors import KernelLacks, Refused
+from .exchange import ENTRY, MAIN, open_all
 from .instance import Instance
-from .maps import BpfMap, ProgArrayMap, open_map
+from .maps import BpfMap
 from .object import BpfObject
 from .ownership import settle_owner
 from .probe import Lack, probe
-from .sizes import DEFAULT, Sizes
+from .sizes import DEFAULT, PROFILES, Sizes
 
 __all__ = ["Lack", "LoadResult", "load", "probe", "unload"]
 
-ENTRY: Final = "vr_entry"
-MAIN: Final = "vr_dpcore"
-SWITCH: Final = "vr_switch"
 _TEST_MODE: Final = "vr_test_mode"
+_GENERATION: Final = "vr_generation"
 
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """created: it was not loaded before; swapped: other code runs now; notes: what
-    else was done, for the person."""
+    """created: it was not loaded before; swapped: other code runs now; migrated: tables
+    that were copied for it; notes: what else was done, for the person."""
 
     created: bool
     swapped: bool
+    migrated: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -56,13 +58,14 @@ def load(
 ) -> LoadResult:
     """Loads dp-core for the caller's network namespace.
 
-    Loaded already from the same object: nothing changes. From another object
-    of the same ABI: the code is exchanged and the tables stay. sizes=None: as
-    loaded, else DEFAULT. object_path=None: the object of this package.
+    Loaded already from the same object with these sizes: nothing changes. Else
+    dp-core is exchanged under traffic; tables that have another layout or size
+    are copied, the others stay. sizes=None: as loaded, else DEFAULT.
+    object_path=None: the object of this package.
 
     Raises KernelLacks (what is missing, and the remedy), Refused (name in use
-    by another namespace, other sizes or ABI than loaded), Busy, VrouterError
-    (with the verifier's log). A load that fails leaves nothing behind.
+    by another namespace; a table that cannot be carried over, or does not fit),
+    Busy, VrouterError (with the verifier's log). A load that fails changes nothing.
     """
     lacks = probe()
     if lacks:
@@ -70,26 +73,29 @@ def load(
     path = objects.find(object_path)
     bpffs.mount()
     with instance.lock():
-        return _load_locked(instance, sizes, path, test_mode)
+        result = _load_locked(instance, sizes, path, test_mode)
+    return replace(result, notes=result.notes + stale.collect_instances(unload))
 
 
 def _load_locked(
     instance: Instance, sizes: Sizes | None, path: Path, test_mode: bool
 ) -> LoadResult:
-    bpffs.remove_tree(instance.staging_dir)
-    notes = settle_owner(instance, _remove_pins)
+    notes = exchange.recover(instance)
+    notes += settle_owner(instance, _remove_pins)
+    notes += stale.collect_links(instance)
     entry = _registry_entry(instance, path, test_mode)
     if not instance.is_loaded():
         _remove_pins(instance)
         _create(instance, sizes or DEFAULT, path, entry)
         return LoadResult(created=True, swapped=False, notes=notes)
-    pinned = _pinned_entries(instance)
-    _check_sizes(instance, sizes, pinned)
+    loaded = loaded_sizes(instance)
     was = instance.registered() or {}
-    if all(was.get(key) == entry[key] for key in ("object_sha256", "test_mode")):
+    same = all(was.get(key) == entry[key] for key in ("object_sha256", "test_mode"))
+    if same and sizes in (None, loaded):
         return LoadResult(created=False, swapped=False, notes=notes)
-    _swap(instance, path, entry, pinned, was)
-    return LoadResult(created=False, swapped=True, notes=notes)
+    entry["loaded_at"] = was.get("loaded_at", entry["loaded_at"])
+    plan = _replace(instance, path, entry, sizes or loaded)
+    return LoadResult(False, True, migrated=tuple(sorted(plan.copies)), notes=notes + plan.notes)
 
 
 def unload(instance: Instance) -> None:
@@ -103,7 +109,7 @@ def unload(instance: Instance) -> None:
     with instance.lock():
         bpffs.remove_tree(instance.staging_dir)
         _remove_pins(instance)
-        for name in ("instance.json", "instance.new", "events.lock", "lock"):
+        for name in ("instance.json", "instance.new", "instance.next", "events.lock", "lock"):
             (instance.run_dir / name).unlink(missing_ok=True)
     with suppress(OSError):
         instance.run_dir.rmdir()
@@ -121,20 +127,22 @@ def _remove_pins(instance: Instance) -> None:
 
 
 def _registry_entry(instance: Instance, path: Path, test_mode: bool) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     return {
         "name": instance.name,
         "netns_cookie": netns.cookie(),
         "netns_inode": netns.inode(),
         "boot_id": netns.boot_id(),
         "version": __version__,
-        "loaded_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "loaded_at": now,
+        "exchanged_at": now,
         "object_sha256": objects.digest(path),
         "test_mode": test_mode,
     }
 
 
-def _register(instance: Instance, entry: dict[str, Any], sizes: Sizes) -> None:
-    instance.register({**entry, "profile": sizes.profile, "sizes": sizes.as_dict()})
+def _with_sizes(entry: dict[str, Any], sizes: Sizes) -> dict[str, Any]:
+    return {**entry, "profile": sizes.profile, "sizes": sizes.as_dict()}
 
 
 # ---- first load ---------------------------------------------------------------------------
@@ -149,10 +157,10 @@ def _create(instance: Instance, sizes: Sizes, path: Path, entry: dict[str, Any])
         opened.set_constant(_TEST_MODE, int(entry["test_mode"]))
         opened.load()
         _stage(instance, opened)
-        with _open_all(instance.staging_dir / "maps") as maps:
+        with open_all(instance.staging_dir / "maps") as maps:
             contents.fill(maps, sizes, path)
-            _switch(maps, opened)
-        _register(instance, entry, sizes)
+            _switch(maps, opened, 0)
+        instance.register(_with_sizes(entry, sizes))
         os.rename(instance.staging_dir, instance.pin_dir)
 
 
@@ -177,11 +185,8 @@ def _stage(instance: Instance, opened: BpfObject) -> None:
         libbpf.obj_pin(opened.program(name), instance.staging_dir / "progs" / name)
 
 
-def _switch(maps: dict[str, BpfMap], opened: BpfObject) -> None:
-    switch = maps[SWITCH]
-    if not isinstance(switch, ProgArrayMap):
-        raise Refused(f"{opened.path} is not a dp-core: {SWITCH} is no array of programs")
-    switch.set_program(0, opened.program(MAIN))
+def _switch(maps: dict[str, BpfMap], opened: BpfObject, generation: int) -> None:
+    exchange.switch_to(exchange.switch_of(maps), generation, opened.program(MAIN))
 
 
 def _require_abi(opened: BpfObject) -> int:
@@ -200,93 +205,40 @@ def _map_of(opened: BpfObject, name: str) -> objects.ObjectMap:
 # ---- loaded already -----------------------------------------------------------------------
 
 
-def _pinned_entries(instance: Instance) -> dict[str, int]:
-    with _open_all(instance.pin_dir / "maps") as maps:
-        return {name: one.max_entries for name, one in maps.items()}
+def loaded_sizes(instance: Instance) -> Sizes:
+    """The sizes of the tables of an instance that is loaded."""
+    profile = (instance.registered() or {}).get("profile", "default")
+    with open_all(instance.pin_dir / "maps") as maps:
+        entries = {name: one.max_entries for name, one in maps.items()}
+        return Sizes.from_maps(entries, PROFILES.get(profile))
 
 
-def _check_sizes(instance: Instance, sizes: Sizes | None, pinned: dict[str, int]) -> None:
-    if sizes is None:
-        return
-    loaded = Sizes.from_maps(pinned).as_dict()
-    for name, value in sizes.as_dict().items():
-        if loaded[name] != value:
-            raise Refused(
-                f"vRouter {instance.name!r} is loaded with {name}={loaded[name]}, not {value}: "
-                f"sizes change by unloading only: run `vrouter unload --name {instance.name}` first"
-            )
-
-
-def _swap(
-    instance: Instance,
-    path: Path,
-    entry: dict[str, Any],
-    pinned: dict[str, int],
-    was: dict[str, Any],
-) -> None:
-    sizes = Sizes.from_maps(pinned)
-    with BpfObject(path) as opened, ExitStack() as undo:
-        with _open_all(instance.pin_dir / "maps") as maps:
-            _check_abi(instance, opened, maps)
-            _reuse_maps(opened, maps, sizes, entry["test_mode"])
-            opened.set_constant(_TEST_MODE, int(entry["test_mode"]))
-            opened.load()
-            _pin_new_maps(instance, opened, maps, undo)
-            fresh = instance.prog_dir / f"{MAIN}~new"
-            fresh.unlink(missing_ok=True)
-            libbpf.obj_pin(opened.program(MAIN), fresh)
-            undo.callback(fresh.unlink, missing_ok=True)
-            with _open_all(instance.pin_dir / "maps") as all_maps:
-                contents.fill(all_maps, sizes, path)
-                _switch(all_maps, opened)
-        undo.pop_all()
-        os.rename(fresh, instance.prog_dir / MAIN)
-    _register(instance, {**entry, "loaded_at": was.get("loaded_at", entry["loaded_at"])}, sizes)
-
-
-def _check_abi(instance: Instance, opened: BpfObject, maps: dict[str, BpfMap]) -> None:
-    loaded = contents.abi_version(maps, opened.path)
-    version = _require_abi(opened)
-    if loaded != version:
-        raise Refused(
-            f"vRouter {instance.name!r} has tables of version {loaded}, {opened.path.name} wants "
-            f"version {version}: run `vrouter unload --name {instance.name}` first"
-        )
-
-
-def _reuse_maps(opened: BpfObject, maps: dict[str, BpfMap], sizes: Sizes, test_mode: bool) -> None:
-    wanted = sizes.entries(test_mode=test_mode)
-    for name, one in opened.maps.items():
-        pinned = maps.get(name)
-        if pinned is None:
-            if name in wanted:
-                one.set_entries(wanted[name])
-            continue
-        shape = one.shape
-        want = (one.type, shape.key_size, shape.value_size)
-        if want != (pinned.type, pinned.key_size, pinned.value_size):
-            raise Refused(
-                f"table {name} has another layout than {opened.path.name} wants: "
-                "unload the vRouter first"
-            )
-        one.reuse(pinned.fd)
-
-
-def _pin_new_maps(
-    instance: Instance, opened: BpfObject, maps: dict[str, BpfMap], undo: ExitStack
-) -> None:
-    for name, one in opened.maps.items():
-        if name not in maps:
-            pin = instance.map_path(name)
-            libbpf.obj_pin(one.fd, pin)
-            undo.callback(pin.unlink, missing_ok=True)
-
-
-@contextmanager
-def _open_all(folder: Path) -> Iterator[dict[str, BpfMap]]:
-    maps = {pin.name: open_map(pin) for pin in folder.iterdir()}
-    try:
-        yield maps
-    finally:
-        for one in maps.values():
-            one.close()
+def _replace(instance: Instance, path: Path, entry: dict[str, Any], sizes: Sizes) -> migrate.Plan:
+    """Exchanges the dp-core that runs for that of `path`; until the switch nothing changes."""
+    with BpfObject(path) as opened, open_all(instance.pin_dir / "maps") as tables:
+        for name in sizes.entries():
+            _map_of(opened, name)
+        same_abi = _require_abi(opened) == contents.abi_version(tables)
+        running = Btf.from_kernel(libbpf.pinned_program(instance.prog_dir / MAIN).btf_id)
+        test_mode = bool(entry["test_mode"])
+        plan = migrate.plan(opened, tables, running, sizes, test_mode=test_mode, same_abi=same_abi)
+        for name in plan.keep:
+            opened.maps[name].reuse(tables[name].fd)
+        generation = exchange.next_generation(exchange.switch_of(tables))
+        opened.set_constant(_TEST_MODE, int(test_mode))
+        opened.set_constant(_GENERATION, generation)
+        opened.load()
+        try:
+            _stage(instance, opened)
+            exchange.pin_links(instance)
+            with open_all(instance.staging_dir / "maps") as fresh:
+                migrate.fill(plan, tables, fresh, sizes)
+                contents.fill(fresh, sizes, path)
+                program = exchange.program_id(instance.staging_dir)
+                exchange.announce(instance, _with_sizes(entry, sizes), program or 0)
+                _switch(fresh, opened, generation)
+        except BaseException:
+            exchange.recover(instance)
+            raise
+        exchange.finish(instance)
+    return plan

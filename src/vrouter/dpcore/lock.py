@@ -8,7 +8,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,10 @@ class _Held:
     fd: int = -1
 
 
+# is told why a caller waits, once it has waited for a second
+tell: Callable[[str], None] | None = None
+
+_PATIENCE = 1.0
 _held: dict[str, _Held] = {}
 _guard = threading.Lock()
 
@@ -82,17 +86,19 @@ def _acquire(path: Path, what: str, deadline: float) -> int:
 
 def _wait(fd: int, what: str, deadline: float) -> None:
     pause = 0.001
+    patient_until = time.monotonic() + _PATIENCE
     while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            left = deadline - time.monotonic()
+            now = time.monotonic()
+            left = deadline - now
             if left <= 0:
-                owner = os.pread(fd, 20, 0).decode(errors="replace") or "unknown"
-                raise Busy(
-                    f"{what} is being changed by process {owner} ({_command(owner)}): try again"
-                ) from None
+                raise Busy(f"{what} is being changed by {_holder(fd)}: try again") from None
+            if now > patient_until and tell is not None:
+                tell(f"waiting: {what} is being changed by {_holder(fd)}")
+                patient_until = deadline
             time.sleep(min(pause, left))
             pause = min(pause * 2, 0.05)
 
@@ -105,7 +111,19 @@ def _is_current(fd: int, path: Path) -> bool:
         return False
 
 
+def _holder(fd: int) -> str:
+    owner = os.pread(fd, 20, 0).decode(errors="replace") or "unknown"
+    return f"process {owner} ({_command(owner)})"
+
+
 def _command(pid: str) -> str:
+    """The command of a process as a person would know it: `vrouter load`."""
     with contextlib.suppress(OSError):
+        raw = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        words = [word.decode(errors="replace") for word in raw if word]
+        if len(words) > 1 and os.path.basename(words[0]).startswith("python"):
+            words = words[1:]
+        if words and not words[0].startswith("-"):
+            return " ".join([os.path.basename(words[0]), *words[1:2]])
         return Path(f"/proc/{pid}/comm").read_text().strip()
     return "gone"

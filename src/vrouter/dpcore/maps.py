@@ -42,6 +42,8 @@ class BpfMap:
         self.max_entries: int = info.max_entries
         self.flags: int = info.map_flags
         self.btf_id: int = info.btf_id
+        self.key_type: int = info.btf_key_type_id
+        self.value_type: int = info.btf_value_type_id
         self._lib: Any = libbpf.lib()
         # ctypes releases the GIL: nothing here may be shared between calls
         self._value_type = ctypes.c_char * self._value_room()
@@ -85,9 +87,23 @@ class BpfMap:
     def _error(self, number: int, doing: str) -> VrouterError:
         if number in _FULL:
             return TableFull(
-                self.name, self.max_entries, "delete entries, or unload and load with a larger size"
+                self.name,
+                self.max_entries,
+                "delete entries, or make it larger with `vrouter load --size`",
             )
         return from_errno(number, f"{doing} table {self.name}")
+
+    def batches(self) -> Iterator[tuple[int, bytes, bytes]]:
+        """(count, keys, values) of all elements, some thousands at a time, packed."""
+        for count, keys, values in self._batches():
+            yield count, keys[: count * self.key_size], values[: count * self.value_size]
+
+    def write_batch(self, count: int, keys: bytes, values: bytes) -> None:
+        """Adds or replaces `count` packed elements; TableFull, VrouterError."""
+        done = c_uint32(count)
+        result = self._lib.bpf_map_update_batch(self.fd, keys, values, byref(done), None)
+        if result:
+            raise self._error(-result, f"cannot write (after {done.value} entries)")
 
     def _batches(self) -> Iterator[tuple[int, bytes, bytes]]:
         """(count, keys, values) of all elements, some thousands at a time."""
@@ -234,7 +250,8 @@ class PercpuArrayMap(BpfMap):
 
     def _split(self, raw: bytes, at: int) -> list[bytes]:
         size = self.value_size
-        return [raw[at + cpu * self._stride :][:size] for cpu in range(self.cpus)]
+        starts = range(at, at + self._stride * self.cpus, self._stride)
+        return [raw[start : start + size] for start in starts]
 
 
 class HashMap(BpfMap):
@@ -365,6 +382,12 @@ class ProgArrayMap(BpfMap):
     def set_program(self, index: int, prog_fd: int) -> None:
         """Puts the program at `index`: one atomic exchange for all CPUs."""
         self._update(byref(c_uint32(index)), byref(c_uint32(prog_fd)))
+
+    def clear_program(self, index: int) -> None:
+        """Takes the program at `index` out; fine if there is none."""
+        result = self._lib.bpf_map_delete_elem(self.fd, byref(c_uint32(index)))
+        if result not in (0, -errno.ENOENT):
+            raise self._error(-result, "cannot delete from")
 
 
 _CLASSES: Final[tuple[type[BpfMap], ...]] = (

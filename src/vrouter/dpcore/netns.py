@@ -52,15 +52,21 @@ def _candidates() -> Iterator[str]:
             yield from sorted(os.path.join(folder, name) for name in os.listdir(folder))
         except OSError:
             continue
-    for pid in os.listdir("/proc"):
-        if pid.isdigit():
-            yield f"/proc/{pid}/ns/net"
+    pids = [pid for pid in os.listdir("/proc") if pid.isdigit()]
+    for pid in pids:
+        yield f"/proc/{pid}/ns/net"
+    for pid in pids:
+        try:
+            threads = os.listdir(f"/proc/{pid}/task")
+        except OSError:
+            continue
+        yield from (f"/proc/{pid}/task/{thread}/ns/net" for thread in threads if thread != pid)
 
 
 def open_by_cookie(wanted: int, wanted_inode: int) -> int | None:
     """A file descriptor of the live namespace of that cookie, None if none is found.
 
-    Looks at process 1, the named ones (`ip netns`), and those of all processes.
+    Looks at process 1, the named ones (`ip netns`), and those of all processes and threads.
     """
     for path in _candidates():
         try:

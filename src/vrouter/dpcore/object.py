@@ -7,13 +7,14 @@ import ctypes
 import hashlib
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
 from . import libbpf
-from .btf import Btf
+from .btf import Btf, elf_section
 from .errors import Refused, VrouterError, from_errno
 
 OBJECT: Final = Path(__file__).with_name("vrouter.bpf.o")
@@ -67,6 +68,12 @@ class ObjectMap:
             lib.bpf_map__max_entries(handle),
         )
 
+    @property
+    def type_ids(self) -> tuple[int, int]:
+        """The BTF ids of its key and its value; 0: none."""
+        lib, handle = self._lib, self._handle
+        return lib.bpf_map__btf_key_type_id(handle), lib.bpf_map__btf_value_type_id(handle)
+
     def set_entries(self, entries: int) -> None:
         """How many entries the map shall have; before load()."""
         result = self._lib.bpf_map__set_max_entries(self._handle, entries)
@@ -100,6 +107,7 @@ class BpfObject:
             raise VrouterError(f"cannot open dp-core {path}: {why}", log=text)
         self.maps: dict[str, ObjectMap] = {}
         self._rodata: ObjectMap | None = None
+        self._types: Btf | None = None
         for handle in self._each(self._lib.bpf_object__next_map):
             self._add_map(handle)
 
@@ -133,13 +141,19 @@ class BpfObject:
         layout = Btf.from_object(self.path).layout("vr_config")
         return int(layout.unpack(bytes(config.initial()))["abi_version"])
 
+    @property
+    def types(self) -> Btf:
+        """Its types as libbpf opened them: with the offsets of variables, which the file lacks."""
+        if self._types is None:
+            size = ctypes.c_uint32()
+            btf = self._lib.bpf_object__btf(self._handle)
+            raw = self._lib.btf__raw_data(btf, ctypes.byref(size))
+            self._types = Btf(ctypes.string_at(raw, size.value), str(self.path))
+        return self._types
+
     def set_constant(self, name: str, value: int) -> None:
         """Sets a u32 of .rodata; before load()."""
-        size = ctypes.c_uint32()
-        btf = self._lib.bpf_object__btf(self._handle)
-        raw = self._lib.btf__raw_data(btf, ctypes.byref(size))
-        # libbpf filled in the offsets of variables, which the file does not have
-        offset = Btf(ctypes.string_at(raw, size.value), str(self.path)).variable(".rodata", name)
+        offset = self.types.variable(".rodata", name)
         if self._rodata is None or offset is None:
             raise Refused(f"{self.path} is not a dp-core: it has no constant {name}")
         struct.pack_into("=I", self._rodata.initial(), offset, value)
@@ -167,6 +181,16 @@ def find(path: Path | None) -> Path:
         remedy = "run `make bpf`" if path is None else "check the path"
         raise Refused(f"there is no dp-core object {found}: {remedy}")
     return found
+
+
+def known_abi() -> int | None:
+    """VR_ABI_VERSION of this package's object, with which its configuration starts; None if
+    it is not built."""
+    try:
+        raw = elf_section(OBJECT.read_bytes(), _CONFIG_SECTION.encode(), OBJECT)
+    except FileNotFoundError:
+        return None
+    return int.from_bytes(raw[:4], sys.byteorder)
 
 
 def digest(path: Path) -> str:

@@ -40,7 +40,7 @@ def settle_owner(instance: Instance, remove: Callable[[Instance], None]) -> tupl
 
 def _refuse_if_alive(instance: Instance) -> None:
     fd = instance.open_netns()
-    if fd is None and not _live_devices(instance):
+    if fd is None and not link.live_devices(instance.link_dir):
         return
     if fd is not None:
         os.close(fd)
@@ -50,18 +50,9 @@ def _refuse_if_alive(instance: Instance) -> None:
     )
 
 
-def _live_devices(instance: Instance) -> set[int]:
-    found = set()
-    for opened in link.links(instance.link_dir):
-        with opened:
-            found.add(opened.info().ifindex)
-    # a link whose netdevice is gone says 0
-    return found - {0}
-
-
 def _adopt(instance: Instance, remove: Callable[[Instance], None]) -> tuple[str, ...]:
     here = {index for index, _ in socket.if_nameindex()}
-    elsewhere = sorted(_live_devices(instance) - here)
+    elsewhere = sorted(link.live_devices(instance.link_dir) - here)
     if elsewhere:
         raise Refused(
             f"pins of vRouter {instance.name!r} were found without its registry, attached to "

@@ -26,6 +26,9 @@ class Lack:
     remedy: str
 
 
+FEATURES: Final = ("BPF maps", "tcx links", "type information", "JIT", "BPF file system")
+
+
 def probe() -> list[Lack]:
     """Everything that keeps dp-core from running here; empty when all is well.
 
@@ -36,11 +39,17 @@ def probe() -> list[Lack]:
     if rights is not None:
         return [rights]
     try:
-        lib = libbpf.lib()
+        found = features()
     except KernelLacks as error:
         return [Lack(error.what, error.remedy)]
+    return [lack for lack in found.values() if lack is not None]
+
+
+def features() -> dict[str, Lack | None]:
+    """Each of FEATURES, and what is missing of it (None: it is there). Raises KernelLacks."""
+    lib = libbpf.lib()
     checks = (_bpf(lib), _tcx(lib), _types(), _jit(), _mount())
-    return [lack for lack in checks if lack is not None]
+    return dict(zip(FEATURES, checks, strict=True))
 
 
 def _rights() -> Lack | None:

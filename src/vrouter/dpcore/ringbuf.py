@@ -10,14 +10,16 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Final, Protocol, Self
 
 from . import libbpf
 from .btf import Btf
-from .errors import Busy, VrouterError
+from .errors import Busy, Reloaded, VrouterError
 from .instance import Instance
+from .layout import Layout
 from .maps import ArrayMap, BpfMap, open_map
 
 _LABEL_NONE: Final = 0xFFFFFFFF
@@ -117,37 +119,43 @@ class EventReader:
     """
 
     def __init__(self, core: _Opened, mask: int) -> None:
-        instance = core.instance
-        self._lock = _lock_events(instance)
+        self._instance = core.instance
+        self._mask = int(mask)
+        self._renew = 0  # CLOCK_MONOTONIC, ns
+        self._lock = _lock_events(self._instance)
         try:
-            config = open_map(instance.map_path("config"))
-            ring = open_map(instance.map_path("events"))
-            if not isinstance(config, ArrayMap):
-                raise VrouterError("the configuration of dp-core is not an array")
-            types = Btf.from_kernel(config.btf_id)
-            self._layout = types.layout("vr_event")
-            fields = types.layout("vr_config").fields
-            self._mask = int(mask)
-            self._mask_at = fields["events"].offset // 4
-            self._until_at = fields["events_until"].offset // 8
-            self._config = config.mmap()
-            self._words, self._longs = self._config.cast("I"), self._config.cast("Q")
+            ring = open_map(self._instance.map_path("events"))
             self._ring = RingReader(ring)
+            self._ring_id = ring.id
+            # what an earlier reader left unread is not of this one's time
+            self._ring.read()
+            self._layout = self._listen()
         except BaseException:
             os.close(self._lock)
             raise
-        # what an earlier reader left unread is not of this one's time
-        self._ring.read()
-        self._listen()
 
-    def _listen(self) -> None:
-        self._longs[self._until_at] = time.monotonic_ns() + _LEASE_NS
-        self._words[self._mask_at] = self._mask
+    def _listen(self) -> Layout:
+        """Asks for events, for some seconds; the layout of events of the dp-core that runs."""
+        now = time.monotonic_ns()
+        self._renew = now + _LEASE_NS // 2
+        return _ask(self._instance, self._mask, now + _LEASE_NS)
 
     def read(self, timeout: float = 0.2) -> list[Event]:
-        """The events that are there; waits up to `timeout` seconds for the first."""
-        self._listen()
-        return [self._event(record) for record in self._ring.read(timeout)]
+        """The events that are there; waits up to `timeout` seconds for the first.
+
+        Raises Reloaded when a load gave dp-core another ring buffer.
+        """
+        if time.monotonic_ns() > self._renew:
+            self._listen()
+        records = self._ring.read(timeout)
+        if not records:
+            self._check_current()
+        return [self._event(record) for record in records]
+
+    def _check_current(self) -> None:
+        with open_map(self._instance.map_path("events")) as ring:
+            if ring.id != self._ring_id:
+                raise Reloaded(self._instance.name)
 
     def fileno(self) -> int:
         """Readable when events are there."""
@@ -157,9 +165,8 @@ class EventReader:
         """Switches events off."""
         if self._lock < 0:
             return
-        self._words[self._mask_at] = 0
-        for view in (self._words, self._longs, self._config):
-            view.release()
+        with suppress(VrouterError):
+            _ask(self._instance, 0, 0)
         self._ring.close()
         os.close(self._lock)
         self._lock = -1
@@ -182,6 +189,24 @@ class EventReader:
         if fields["label"] == _LABEL_NONE:
             fields["label"] = None
         return Event(**{name: fields[name] for name in Event.__dataclass_fields__})
+
+
+def _ask(instance: Instance, mask: int, until: int) -> Layout:
+    """Writes to the configuration that is in use now: a load may have made another.
+
+    Returns the layout of that dp-core's events.
+    """
+    with open_map(instance.map_path("config")) as config:
+        if not isinstance(config, ArrayMap):
+            raise VrouterError("the configuration of dp-core is not an array")
+        types = Btf.from_kernel(config.btf_id)
+        fields = types.layout("vr_config").fields
+        with config.mmap() as memory:
+            with memory.cast("Q") as longs:
+                longs[fields["events_until"].offset // 8] = until
+            with memory.cast("I") as words:
+                words[fields["events"].offset // 4] = mask
+    return types.layout("vr_event")
 
 
 def _lock_events(instance: Instance) -> int:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large the tables are: load parameters, fixed until the next load, and what they cost."""
+"""How large the tables are: parameters of a load, and what they cost."""
 
 from __future__ import annotations
 
@@ -60,20 +60,24 @@ class Sizes:
             raise BadValue("size events", self.events, "a power of two of at least 4096 is needed")
 
     @classmethod
-    def from_maps(cls, entries: Mapping[str, int]) -> Sizes:
-        """The sizes of loaded maps, of which `entries` gives max_entries by name."""
+    def from_maps(cls, entries: Mapping[str, int], base: Sizes | None = None) -> Sizes:
+        """The sizes of loaded maps, of which `entries` gives max_entries by name.
+
+        base: the sizes of tables that the loaded dp-core does not have.
+        """
+        found = {**(base or cls()).entries(), **entries}
         return cls(
-            nexthops=entries["nexthop_index"],
-            spare_nexthops=entries["nexthop_slots"] - entries["nexthop_index"],
-            spare_vifs=entries["vif_slots"] - VIFS,
-            members=entries["member_slots"],
-            labels=entries["mpls"],
-            vnis=entries["vxlan_hash"],
-            vrfs=entries["vrf_stats"],
-            routes=entries["inet"],
-            bridge=entries["bridge_hash"],
-            ifindexes=entries["vif_by_ifindex"],
-            events=entries["events"],
+            nexthops=found["nexthop_index"],
+            spare_nexthops=found["nexthop_slots"] - found["nexthop_index"],
+            spare_vifs=found["vif_slots"] - VIFS,
+            members=found["member_slots"],
+            labels=found["mpls"],
+            vnis=found["vxlan_hash"],
+            vrfs=found["vrf_stats"],
+            routes=found["inet"],
+            bridge=found["bridge_hash"],
+            ifindexes=found["vif_by_ifindex"],
+            events=found["events"],
         )
 
     @property
@@ -82,14 +86,16 @@ class Sizes:
         return next((name for name, sizes in PROFILES.items() if sizes == self), "custom")
 
     @classmethod
-    def from_args(cls, profile: str, overrides: Iterable[str] = ()) -> Sizes:
-        """The sizes of `profile`, changed by `NAME=N` words.
+    def from_args(
+        cls, profile: str, overrides: Iterable[str] = (), loaded: Sizes | None = None
+    ) -> Sizes:
+        """The sizes of `profile`, or those that are `loaded`, changed by `NAME=N` words.
 
         Raises UsageError for an unknown profile or name, BadValue for a number out of range.
         """
         if profile not in PROFILES:
             raise UsageError(f"there is no size profile {profile!r}: {' or '.join(PROFILES)}")
-        sizes = PROFILES[profile]
+        sizes = loaded or PROFILES[profile]
         for word in overrides:
             name, equals, number = word.partition("=")
             names = [field.name for field in fields(cls)]

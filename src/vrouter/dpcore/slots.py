@@ -131,7 +131,9 @@ class SlotAllocator:
         waiting = self.size - 1 - in_use
         if waiting <= 0:
             return TableFull(
-                self.table, self.size, "delete entries, or unload and load with a larger size"
+                self.table,
+                self.size,
+                "delete entries, or make it larger with `vrouter load --size`",
             )
         more = f", or load with more spare slots (--size {self._spare}=N)" if self._spare else ""
         seconds = max(1, round(self.quarantine_ns / 1e9))

@@ -257,8 +257,13 @@ def open_instance(args: Any) -> Instance:
 
     Only root sees what is loaded: to anybody else all would look as if nothing were.
     """
-    from vrouter.dpcore.instance import find_instance  # noqa: PLC0415 - keeps --help fast
+    from vrouter.dpcore import lock  # noqa: PLC0415 - keeps --help fast
+    from vrouter.dpcore.instance import find_instance  # noqa: PLC0415 - the same
 
+    def tell(text: str) -> None:
+        print(f"{getattr(args, 'prog', 'vrouter')}: {text}", file=sys.stderr)
+
+    lock.tell = tell
     try:
         instance = find_instance(args.name)
     except BadValue as error:
@@ -268,11 +273,12 @@ def open_instance(args: Any) -> Instance:
     return instance
 
 
-def open_core(args: Any) -> DpCore:
-    """The opened tables of the chosen instance; NotLoaded if dp-core is not loaded."""
+def open_core(args: Any, *, any_abi: bool = False) -> DpCore:
+    """The opened tables of the chosen instance; NotLoaded if dp-core is not loaded, OtherAbi if
+    its tables are of another version than we know (unless `any_abi`)."""
     from vrouter.dpcore.core import DpCore  # noqa: PLC0415 - keeps --help fast
 
-    return DpCore.open(open_instance(args))
+    return DpCore.open(open_instance(args), any_abi=any_abi)
 
 
 def emit_json(data: object) -> None:

@@ -120,6 +120,21 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
     "vrinfo": (("JSON", "tools_version, dpcore_version, object_sha256, instance."),),
     "vrouter": (
         (
+            "LOAD",
+            "Loading another dp-core exchanges the one that runs in one step. Tables whose layout "
+            "or size is another are copied before, their counters moved after it; no packet, entry "
+            "or count is lost. What cannot be carried over is refused before anything changes. A "
+            "load that is killed leaves one of the two running, and the next command that writes "
+            "completes it or clears it away. A load also removes the links of netdevices and the "
+            "instances of network namespaces that are gone.",
+        ),
+        (
+            "STATUS",
+            "What is loaded, since when and of which release, where it is attached, what it uses "
+            "of the kernel and what the kernel lacks; settings of the machine that hurt, with the "
+            "command that mends each; what is stale, with the command that removes it.",
+        ),
+        (
             "TRACE",
             "A block for each packet: a line with its id and CPU, then a line for each event "
             "with the time since the packet came in, what happened (rx, decap, bridge, inet, "
@@ -129,9 +144,11 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
         (
             "JSON",
             "load, unload, vhost: changed and done (array of lines). status: instance, loaded, "
-            "loaded_at, version, tools_version, object_sha256, profile, netns_inode, netns "
+            "loaded_at, exchanged_at, version, tools_version, abi_version (of the tables), "
+            "tools_abi_version (null: unknown), object_sha256, profile, netns_inode, netns "
             "(here, elsewhere, gone), agent (null: none), attached (array of vif, device, "
-            "ifindex, alive), tables (name to used and limit), kernel (release, lacks). --info: "
+            "ifindex, alive), tables (name to used and limit), kernel (release, features, lacks), "
+            "limits (array of name, value, why, command), stale (array of what, command). --info: "
             "version, tools_version, object_sha256, startup, runtime, tables. trace: an object a "
             "line for each event: id, ns, cpu, event, vif, device, vrf, nh, label, reason, "
             "length, eth_type, proto, sip, dip, sport, dport.",

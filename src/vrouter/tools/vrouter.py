@@ -22,12 +22,15 @@ from vrouter.tools.common import (
 
 if TYPE_CHECKING:
     from vrouter.dpcore.instance import Instance
+    from vrouter.dpcore.sizes import Sizes
 
 EXAMPLES = """\
   vrouter load                 load dp-core, make pkt1, pkt2, pkt3
   vrouter load --profile small --size routes=50000
                                small tables, but 50000 routes
-  vrouter status               what is loaded and attached
+  vrouter load --size nexthops=1000000
+                               more nexthops, while packets flow
+  vrouter status               what is loaded and attached, what hurts and what mends it
   vrouter vhost up --physical eth1
                                put vhost0 in the place of eth1
   vrouter trace --drops        every dropped packet, live
@@ -74,19 +77,23 @@ def _command(
 
 
 def _add_load(commands: Commands) -> None:
-    text = "load dp-core and make pkt1, pkt2, pkt3; loading twice changes nothing"
+    text = (
+        "load dp-core and make pkt1, pkt2, pkt3; exchange the one that is loaded, without losing "
+        "a packet, an entry or a count; loading twice changes nothing"
+    )
     load = _command(commands, "load", text, _load)
     load.add_argument(
         "--profile",
         choices=["default", "small"],
-        help="sizes of the tables: default (upstream's) or small (for labs)",
+        help="sizes of the tables: default (upstream's) or small (for labs); without it those of "
+        "the loaded dp-core",
     )
     load.add_argument(
         "--size",
         action="append",
         default=[],
         metavar="TABLE=N",
-        help="entries of one table; may be repeated",
+        help="entries of one table; may be repeated; of a loaded dp-core it changes that size",
     )
     load.add_argument(
         "--object", type=Path, metavar="FILE", help="dp-core object (default: the one shipped)"
@@ -152,22 +159,21 @@ def _done(args: argparse.Namespace, lines: Sequence[str], *, changed: bool) -> N
 
 def _load(args: argparse.Namespace) -> None:
     from vrouter.dpcore import loader  # noqa: PLC0415
-    from vrouter.dpcore.sizes import Sizes  # noqa: PLC0415
 
-    asked = args.profile is not None or args.size
-    sizes = Sizes.from_args(args.profile or "default", args.size) if asked else None
     lacks = loader.probe()
     if lacks:
         raise KernelLacks(lacks[0].what, lacks[0].remedy)
     instance = open_instance(args)
     _check_alone(instance)
-    result = loader.load(instance, sizes, object_path=args.object)
-    devices = _make_devices(args, instance, created=result.created)
-    lines = devices
+    result = loader.load(instance, _sizes(args, instance), object_path=args.object)
+    lines = _make_devices(args, instance, created=result.created)
     if result.created:
-        lines = [f"loaded dp-core as instance {instance.name}", *devices]
+        lines.insert(0, f"loaded dp-core as instance {instance.name}")
     elif result.swapped:
-        lines = [f"exchanged the dp-core of instance {instance.name}", *devices]
+        lines.insert(0, f"exchanged the dp-core of instance {instance.name}")
+    if result.migrated:
+        lines.append(f"tables carried over: {', '.join(result.migrated)}")
+    lines += result.notes
     changed = bool(lines)
     if not changed:
         lines = [f"instance {instance.name} is loaded already; nothing changed"]
@@ -187,13 +193,26 @@ def _check_alone(instance: Instance) -> None:
             )
 
 
+def _sizes(args: argparse.Namespace, instance: Instance) -> Sizes | None:
+    """What the arguments ask for; None: as it is loaded, or the default."""
+    from vrouter.dpcore import loader  # noqa: PLC0415
+    from vrouter.dpcore.sizes import Sizes  # noqa: PLC0415
+
+    if args.profile is None and not args.size:
+        return None
+    loaded = None
+    if args.profile is None and instance.is_loaded():
+        loaded = loader.loaded_sizes(instance)
+    return Sizes.from_args(args.profile or "default", args.size, loaded)
+
+
 def _make_devices(args: argparse.Namespace, instance: Instance, *, created: bool) -> list[str]:
     """pkt1-3; a load that cannot make them is undone, so that it can be tried again."""
     from vrouter.dpcore import loader  # noqa: PLC0415
     from vrouter.host import devices  # noqa: PLC0415 - pyroute2 takes 240 ms
 
     try:
-        with open_core(args) as core:
+        with open_core(args, any_abi=True) as core:
             return devices.ensure_packet_devices(core)
     except VrouterError:
         if created:
@@ -226,7 +245,7 @@ def _remove_devices(args: argparse.Namespace, instance: Instance) -> list[str]:
     from vrouter.host import devices, vhost  # noqa: PLC0415 - pyroute2 takes 240 ms
 
     lines = vhost.down(instance) if vhost.physical_of(instance) is not None else []
-    with open_core(args) as core:
+    with open_core(args, any_abi=True) as core:
         return [*lines, *devices.remove_packet_devices(core)]
 
 

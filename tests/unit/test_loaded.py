@@ -7,19 +7,18 @@ import os
 import signal
 import subprocess
 import time
-from socket import if_nametoindex
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from vrouter.dpcore import libbpf, link, loader, ringbuf, testrun
+from vrouter.dpcore import bpffs, libbpf, link, loader, ringbuf, testrun
 from vrouter.dpcore import object as objects
 from vrouter.dpcore.btf import Btf
 from vrouter.dpcore.core import DpCore
-from vrouter.dpcore.errors import BadValue, Busy, DeviceError, Refused
+from vrouter.dpcore.errors import BadValue, Busy, DeviceError, Refused, Reloaded
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.maps import open_map
-from vrouter.dpcore.names import VifType
-from vrouter.dpcore.records import Vif
 from vrouter.dpcore.ringbuf import EventReader, RingReader
 from vrouter.dpcore.sizes import SMALL
 
@@ -37,6 +36,8 @@ def _program(instance: Instance, name: str) -> int:
 
 
 def test_links(loaded: Instance) -> None:
+    from socket import if_nametoindex
+
     entry, pin = _program(loaded, "vr_entry"), loaded.link_dir / "vif1"
     first, second = if_nametoindex("v0"), if_nametoindex("v1")
     try:
@@ -75,6 +76,8 @@ def test_links(loaded: Instance) -> None:
 
 
 def test_a_test_run_says_what_dpcore_decided(loaded: Instance) -> None:
+    from socket import if_nametoindex
+
     program = _program(loaded, "vr_dpcore")
     try:
         result = testrun.test_run(program, bytes(64), if_nametoindex("v0"), mark=5)
@@ -91,6 +94,8 @@ def test_a_test_run_says_what_dpcore_decided(loaded: Instance) -> None:
 
 
 def test_events_are_read_and_switched_off_again(loaded: Instance) -> None:
+    from socket import if_nametoindex
+
     program = _program(loaded, "vr_dpcore")
     types = Btf.from_object(objects.OBJECT)
     number = if_nametoindex("v0")
@@ -110,6 +115,30 @@ def test_events_are_read_and_switched_off_again(loaded: Instance) -> None:
     os.close(program)
 
 
+def test_a_reader_of_events_whose_ring_is_replaced(loaded: Instance) -> None:
+    """By a load with another size it is told so, and leaves no events switched on behind."""
+    with DpCore.open(loaded) as core, EventReader(core, 3) as reader:
+        larger = replace(SMALL, events=2 * SMALL.events)
+        assert loader.load(loaded, larger, test_mode=True).migrated == ()
+        assert core.is_current()
+        with pytest.raises(Reloaded, match=f"load of vRouter '{loaded.name}'"):
+            reader.read(timeout=0.01)
+    # a kept ring is read on, whatever happens to the other tables
+    with DpCore.open(loaded) as core, EventReader(core, 3) as reader:
+        larger = replace(larger, labels=2 * SMALL.labels)
+        assert loader.load(loaded, larger, test_mode=True).migrated == ("config", "mpls")
+        assert not reader.read(timeout=0.01)
+        assert core.config.get().events == 3
+        assert not core.is_current()
+        with DpCore.open(loaded) as fresh:
+            assert fresh.config.get().events == 3
+            fresh.mpls.put(SMALL.labels + 1, 0)
+        with pytest.raises(Reloaded, match="try again"):
+            core.config.set(agent_vif=None)
+    with DpCore.open(loaded) as core:
+        assert core.config.get().events == 0
+
+
 def _read_until_killed(instance: Instance, ready: int) -> None:
     with DpCore.open(instance) as core, EventReader(core, 3):
         os.write(ready, b"!")
@@ -119,6 +148,8 @@ def _read_until_killed(instance: Instance, ready: int) -> None:
 def test_a_listener_that_was_killed_is_forgotten(
     loaded: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from socket import if_nametoindex
+
     number = if_nametoindex("v0")
     monkeypatch.setattr(ringbuf, "_LEASE_NS", 300_000_000)
     hear, ready = os.pipe()
@@ -146,6 +177,9 @@ def test_a_listener_that_was_killed_is_forgotten(
 
 
 def _add_vif(core: DpCore, number: int) -> None:
+    from vrouter.dpcore.names import VifType
+    from vrouter.dpcore.records import Vif
+
     core.vifs.add(
         Vif(idx=7, name="v0", type=VifType.VIRTUAL, ifindex=number, os_ifindex=number,
             mac=bytes.fromhex("00005e000100"))
@@ -157,3 +191,12 @@ def test_a_ring_buffer_without_records(loaded: Instance) -> None:
         assert ring.max_entries == 1 << 20
         assert reader.read() == []
         assert reader.fileno() >= 0
+
+
+def test_nothing_of_ours_is_left_mounted_twice() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    bpffs.mount()
+    bpffs.mount()
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    assert sum(line.split()[4] == str(bpffs.BASE / "bpf") for line in mounts) == 1
