@@ -8,19 +8,23 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from tests.system.helpers import MakeNs
+from tests.system.helpers import MakeNs, wait_until
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import DeviceError, Refused, VrouterError
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.loader import load, unload
 from vrouter.dpcore.names import VifFlag, VifType
 from vrouter.dpcore.sizes import SMALL
-from vrouter.host import devices, netns, takeover, vhost
+from vrouter.host import devices, netns, rtnl, vhost
+from vrouter.host.holders import Holders
 from vrouter.host.netlink import Netlink
+from vrouter.host.takeover import up
 
+NOBODY = Holders([], [])
 NIC_MAC = bytes.fromhex("020000000001")
 SHOWN = ("ip -o addr", "ip route show table all", "ip -6 route show table all", "ip -o link")
 
@@ -38,6 +42,10 @@ class Host:
             return subprocess.run(
                 command.split(), check=True, capture_output=True, text=True
             ).stdout
+
+    def up(self, **options: Any) -> list[str]:
+        """vhost0 in the place of `nic`, which is known to be held by nobody."""
+        return vhost.up(self.instance, "nic", **{"holders": NOBODY, **options})
 
     def snapshot(self) -> list[str]:
         """Addresses, routes, devices; without what runs on by itself."""
@@ -113,7 +121,7 @@ def test_load_makes_the_packet_devices(host: Host) -> None:
 def test_up_moves_everything_and_down_gives_it_back(host: Host) -> None:
     before = host.snapshot()
 
-    assert vhost.up(host.instance, "nic")
+    assert host.up()
 
     with netns.enter(host.name), Netlink() as links:
         outer, nic = links.need("vhost0"), links.need("nic")
@@ -144,9 +152,9 @@ def test_up_moves_everything_and_down_gives_it_back(host: Host) -> None:
 
 
 def test_twice_changes_nothing(host: Host) -> None:
-    vhost.up(host.instance, "nic")
+    host.up()
     once = host.snapshot()
-    assert vhost.up(host.instance, "nic") == ["vhost0 is up on nic already"]
+    assert host.up() == ["vhost0 is up on nic already"]
     assert host.snapshot() == once
     vhost.down(host.instance)
     before = host.snapshot()
@@ -157,9 +165,9 @@ def test_twice_changes_nothing(host: Host) -> None:
 def test_no_packet_is_lost_on_the_way(host: Host) -> None:
     process = _ping(host, 500)
     for _ in range(4):
-        vhost.up(host.instance, "nic")
+        host.up()
         vhost.down(host.instance)
-    vhost.up(host.instance, "nic")
+    host.up()
     output = process.communicate(timeout=30)[0]
     assert "500 received" in output, output
 
@@ -167,7 +175,7 @@ def test_no_packet_is_lost_on_the_way(host: Host) -> None:
 def test_what_is_resolved_stays_resolved(host: Host) -> None:
     assert "0% packet loss" in host.sh("ping -c 1 10.0.0.2")
     host.sh("ip neigh add 10.0.0.77 lladdr 02:00:00:00:00:77 dev nic nud permanent")
-    vhost.up(host.instance, "nic")
+    host.up()
     shown = host.sh("ip neigh show dev vhost0")
     assert "10.0.0.77 lladdr 02:00:00:00:00:77 PERMANENT" in shown
     assert "10.0.0.2 lladdr" in shown
@@ -179,40 +187,40 @@ def test_what_is_resolved_stays_resolved(host: Host) -> None:
 
 def test_a_failing_step_rolls_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     before = host.snapshot()
-    real = takeover.move
+    real = rtnl.RtSocket.batch
 
-    def fail(saved: takeover.Saved, ifindex: int, name: str, *, back: bool = False) -> None:
-        if not back:
-            raise OSError(28, "No space left on device", "add a route")
-        real(saved, ifindex, name, back=back)
+    def fail(socket: rtnl.RtSocket, requests: list[rtnl.Request]) -> None:
+        real(socket, requests[:-2])
+        raise OSError(28, "No space left on device", "add a route")
 
-    monkeypatch.setattr(takeover, "move", fail)
+    monkeypatch.setattr(rtnl.RtSocket, "batch", fail)
     with pytest.raises(VrouterError, match=r"cannot add a route: No space left.*nic is as it was"):
-        vhost.up(host.instance, "nic")
+        host.up()
     assert host.snapshot() == before
     with DpCore.open(host.instance) as core:
         assert [vif.name for vif in core.vifs.items()] == ["pkt3", "pkt1"]
 
 
-@pytest.mark.parametrize("step", ["_create_pair", "_copy_sysctls", "packet_devices_up"])
+@pytest.mark.parametrize("step", ["_make", "_packet_devices", "_attach", "_move", "_settle"])
 def test_killed_half_way_it_is_put_right(
     host: Host, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = host.snapshot()
     child = os.fork()
-    if child == 0:  # dies at `step` as by kill -9
+    if child == 0:  # dies behind `step` as by kill -9
         with contextlib.suppress(BaseException):
-            real = getattr(vhost, step)
+            real = getattr(up.TakeOver, step)
 
-            def die(*args: object) -> None:
-                real(*args)
+            def die(self: up.TakeOver) -> None:
+                real(self)
                 os._exit(9)
 
-            setattr(vhost, step, die)
-            vhost.up(host.instance, "nic")
+            setattr(up.TakeOver, step, die)
+            host.up()
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-    vhost.up(host.instance, "nic")
+    wait_until(lambda: host.snapshot() == before)  # the guard did it
+    host.up()
     assert "0% packet loss" in host.sh("ping -c 3 -i 0.05 10.0.0.2")
     vhost.down(host.instance)
     assert host.snapshot() == before
@@ -223,6 +231,6 @@ def test_what_cannot_be_is_refused_in_one_line(host: Host) -> None:
         vhost.up(host.instance, "eth9")
     with pytest.raises(DeviceError, match="lo cannot be the physical device"):
         vhost.up(host.instance, "lo")
-    vhost.up(host.instance, "nic")
+    host.up()
     with pytest.raises(Refused, match="stands for nic already"):
         vhost.up(host.instance, "pkt2")

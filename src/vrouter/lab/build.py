@@ -20,6 +20,7 @@ from vrouter.dpcore.names import VifType
 from vrouter.dpcore.records import Vif
 from vrouter.dpcore.sizes import SMALL
 from vrouter.host import devices, netns, offload, ports, vhost
+from vrouter.host.holders import Holders
 from vrouter.host.netlink import Netlink
 from vrouter.lab import state
 from vrouter.lab.program import l3_encap, program
@@ -141,7 +142,7 @@ def _host(lab: Lab, host: Host) -> None:
     load(instance, SMALL)
     with DpCore.open(instance) as core:
         devices.ensure_packet_devices(core)
-        vhost.up(instance, NIC)
+        vhost.up(instance, NIC, holders=Holders([], []))  # the namespace was made just now
         for vm in lab.vms:
             if vm.host == host.name:
                 _vm(core, lab, vm)

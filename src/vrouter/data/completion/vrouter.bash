@@ -14,9 +14,10 @@ _vrouter_words() {
     "vrouter load") echo "--help --name --json --version --profile --size --object" ;;
     "vrouter unload") echo "--help --name --json --version" ;;
     "vrouter status") echo "--help --name --json --version" ;;
-    "vrouter vhost") echo "--help up down" ;;
-    "vrouter vhost up") echo "--help --name --json --version --physical" ;;
-    "vrouter vhost down") echo "--help --name --json --version" ;;
+    "vrouter vhost") echo "--help up confirm down" ;;
+    "vrouter vhost up") echo "--help --name --json --version --physical --confirm --force --dry-run" ;;
+    "vrouter vhost confirm") echo "--help --name --json --version" ;;
+    "vrouter vhost down") echo "--help --name --json --version --dry-run --forget" ;;
     "vrouter trace") echo "--help --name --json --version --count --seconds --drops --host --proto" ;;
     "vrouter lab") echo "--help up show exec down demo" ;;
     "vrouter lab up") echo "--help --encap --forwarding --wire --id" ;;
