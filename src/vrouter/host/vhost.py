@@ -94,7 +94,7 @@ def up(
         now = state.new(before, home=is_home(), clients=found.clients, deadline=deadline)
         with guard.watching(instance, now.token, deadline) as watch:
             state.write(instance, now)
-            done.append(f"wrote what {physical} has to {state.path(instance)}")
+            done.append(f"write what {physical} has to {state.path(instance)}")
             with _rollback(host, now):
                 done += steps.run(TakeOver(host.core, host.links, nic, now).steps())
                 state.advance(instance, now, phase=TAKEN)

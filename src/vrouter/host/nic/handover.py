@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from vrouter.host import rtnl
-from vrouter.host.nic import addresses, groups, neighbours, routes, rules
+from vrouter.host.nic import addresses, advertised, groups, neighbours, routes, rules
 from vrouter.host.nic.addresses import Device
 from vrouter.host.nic.snapshot import Snapshot
 from vrouter.host.rtnl import Request
@@ -47,7 +47,10 @@ def give_early(snapshot: Snapshot, to: Device) -> list[Request]:
 def give_routes(
     bodies: list[bytes], renamed: Mapping[int, int], to: Device, *, keep_object: bool
 ) -> list[Request]:
-    """Add routes; `renamed`: old to new ifindex of the device, and after a reboot of others."""
+    """Add routes; `renamed`: old to new ifindex of the device, and after a reboot of others.
+
+    Without those by advertising routers, for which see `advertised`.
+    """
     return [
         Request(
             rtnl.RTM_NEWROUTE,
@@ -57,6 +60,7 @@ def give_routes(
             (errno.EEXIST,),
         )
         for body in bodies
+        if not advertised.is_one(body)
     ]
 
 

@@ -14,6 +14,7 @@ _HEADER = struct.Struct("=BBBBBBBBI")  # family dst src tos table protocol scope
 _NEXTHOP = struct.Struct("=HBBi")  # length, flags, hops, ifindex
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_CACHEINFO = 1, 4, 5, 6, 9, 12
 _RTA_TABLE, _RTA_VIA, _RTA_ENCAP_TYPE, _RTA_ENCAP, _RTA_EXPIRES, _RTA_NH_ID = 15, 18, 21, 22, 23, 30
+_RTA_PREF = 20
 _F_KEPT = 0x2 | 0x4  # pervasive, onlink; the others are state
 _TABLE_MAIN, _TABLE_LOCAL = 254, 255
 _PROTO_KERNEL = 2
@@ -42,6 +43,33 @@ def table(body: bytes) -> int:
 def is_kernel_made(body: bytes) -> bool:
     """Whether the kernel made it with an address."""
     return body[5] == _PROTO_KERNEL
+
+
+def destination(body: bytes) -> bytes:
+    """4 or 16 bytes; none for a default route."""
+    return rtnl.attr(_attrs(body), _RTA_DST) or b""
+
+
+def gateway(body: bytes) -> bytes:
+    """4 or 16 bytes; none without a gateway of the same family, or with several."""
+    return rtnl.attr(_attrs(body), _RTA_GATEWAY) or b""
+
+
+def metric(body: bytes) -> int:
+    """Its metric, 0 for none."""
+    return int(struct.unpack("=I", rtnl.attr(_attrs(body), _RTA_PRIORITY) or bytes(4))[0])
+
+
+def preference(body: bytes) -> int:
+    """Router preference as RFC 4191, 2.1, numbers it."""
+    return (rtnl.attr(_attrs(body), _RTA_PREF) or b"\0")[0]
+
+
+def expires(body: bytes) -> int | None:
+    """Seconds that it had left; None when it does not end."""
+    info = rtnl.attr(_attrs(body), _RTA_CACHEINFO)
+    left = struct.unpack_from("=i", info, 8)[0] if info is not None else 0
+    return max(1, left // _USER_HZ) if left > 0 else None
 
 
 def key(body: bytes) -> tuple[int, int, bytes, int, int, bytes, bytes]:
@@ -106,9 +134,9 @@ def for_device(body: bytes, renamed: Mapping[int, int], *, keep_object: bool) ->
         elif number == _RTA_MULTIPATH:
             value = _move_hops(value, renamed)
         elif number == _RTA_CACHEINFO:
-            expires = struct.unpack_from("=i", value, 8)[0]
-            if expires > 0:
-                result.append((_RTA_EXPIRES, struct.pack("=I", max(1, expires // _USER_HZ))))
+            left = expires(body)
+            if left is not None:
+                result.append((_RTA_EXPIRES, struct.pack("=I", left)))
             continue
         result.append((kind, value))
     return _HEADER.pack(*header) + rtnl.pack_attrs(result)

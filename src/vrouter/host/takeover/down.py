@@ -15,7 +15,7 @@ from vrouter.host import rtnl
 from vrouter.host.devices import packet_devices_down
 from vrouter.host.holders import dhclient
 from vrouter.host.netlink import Link, mac_text
-from vrouter.host.nic import addresses, handover, neighbours, routes, snapshot, sysctls
+from vrouter.host.nic import addresses, advertised, handover, neighbours, routes, snapshot, sysctls
 from vrouter.host.nic.addresses import Device
 from vrouter.host.takeover.pair import VHOST, Host
 from vrouter.host.takeover.state import TAKING, State
@@ -170,6 +170,7 @@ class GiveBack:
                 )
                 + handover.give_rules(before, to)
             )
+            failed += self._give_advertised()
             if leaving is not None:
                 rt.attempt(
                     handover.take_rules(before, leaving.device)
@@ -190,6 +191,16 @@ class GiveBack:
             else:
                 made += handover.give_addresses(self._before, [body], self._device)
         return made
+
+    def _give_advertised(self) -> list[OSError]:
+        """Default routes by advertising routers: those that vhost0 has, else those of then."""
+        now = self._leaving if self._leaving is not None else self._before
+        found = now.routes if self._state.phase != TAKING else self._before.routes + now.routes
+        try:
+            advertised.give(found, self._device.ifindex, now.elapsed)
+        except OSError as error:
+            return [error]
+        return []
 
     def _surplus(self, rt: rtnl.RtSocket) -> list[rtnl.Request]:
         """Routes that the kernel made with an address and that the NIC had not."""

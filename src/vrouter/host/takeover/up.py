@@ -19,7 +19,16 @@ from vrouter.host import rtnl
 from vrouter.host.devices import packet_devices_up
 from vrouter.host.holders import dhclient
 from vrouter.host.netlink import Link, Netlink, mac_text
-from vrouter.host.nic import addresses, groups, handover, neighbours, routes, rules, sysctls
+from vrouter.host.nic import (
+    addresses,
+    advertised,
+    groups,
+    handover,
+    neighbours,
+    routes,
+    rules,
+    sysctls,
+)
 from vrouter.host.nic.addresses import Device
 from vrouter.host.takeover import pair
 from vrouter.host.takeover.pair import VHOST
@@ -159,6 +168,7 @@ class TakeOver:
                 + handover.give_rules(before, vhost)
                 + handover.join_groups(before.groups, vhost)
             )
+            advertised.give(before.routes, vhost.ifindex, before.elapsed)
             rt.batch(
                 handover.take_rules(before, nic)
                 + handover.take_routes(before.routes, nic)
