@@ -9,7 +9,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from scapy.layers.inet6 import (
@@ -22,8 +22,11 @@ from scapy.layers.l2 import Ether
 
 from tests.system.helpers import wait_until
 from tests.system.vhosts import Host
-from vrouter.host import netns
+from vrouter.dpcore.core import DpCore
+from vrouter.dpcore.names import VifFlag
+from vrouter.host import netns, offload
 from vrouter.host.netlink import Netlink
+from vrouter.lab.topology import NIC, Lab
 
 GROUP, GROUP6 = "239.5.5.5", "ff05::5"
 
@@ -281,3 +284,39 @@ def test_a_capture_shows_self_traffic_both_ways_and_its_offloads_are_told(host: 
                 seen.add(source[2])
     flags = host.sh("ethtool -k vhost0")
     assert "tx-checksumming: on" in flags and "tcp-segmentation-offload: on" in flags
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_tc_is_told_as_the_nic_has_it_and_bulk_passes_either_way(host: Host, plain: bool) -> None:
+    for name, device in ((host.name, "nic"), (host.neighbour, "far")):
+        with netns.enter(name):
+            if plain:
+                offload.make_plain(device)
+    host.up()
+    with DpCore.open(host.instance) as core:
+        vif = core.vifs.by_name("nic")
+        assert vif is not None and bool(vif.flags & VifFlag.TX_CSUM) is not plain
+    # a plain NIC gets whole checksums and packets of its own MTU, made behind dp-core
+    assert _bulk(host.name, host.neighbour, "10.0.0.2", 16 << 20) > 1e6
+    assert _bulk(host.neighbour, host.name, "10.0.0.1", 16 << 20) > 1e6
+
+
+def test_transit_traffic_is_not_seen_on_vhost0(shared_lab: Callable[[str, str], Lab]) -> None:
+    lab = shared_lab("vxlan", "l2")
+    seen: dict[str, int] = {"vhost0": 0, NIC: 0}
+    captures = {}
+    with netns.enter(lab.netns("h1")):
+        for device in seen:
+            captures[device] = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+            captures[device].bind((device, 3))
+            captures[device].setblocking(False)
+    with netns.enter(lab.netns("vm1")):
+        command = ["ping", "-c", "5", "-i", "0.02", lab.vm("vm3").ip]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "5 received" in done.stdout
+    for device, capture in captures.items():
+        with capture, contextlib.suppress(BlockingIOError):
+            while True:
+                frame = capture.recv(200)
+                seen[device] += frame[23:24] == b"\x11"  # UDP: the tunnel
+    assert seen["vhost0"] == 0 and seen[NIC] >= 10
