@@ -192,15 +192,16 @@ def _unload(args: argparse.Namespace) -> None:
 
 def _remove_devices(args: argparse.Namespace, instance: Instance) -> list[str]:
     """vhost0 first gives the NIC back what it took; nothing to do where the namespace is gone."""
+    from vrouter.host import devices, vhost  # noqa: PLC0415 - pyroute2 takes 240 ms
+
     fd = instance.open_netns()
     if fd is None:
+        vhost.forget(instance)
         return [f"the network namespace of {instance.name} is gone, and its devices with it"]
     from os import close  # noqa: PLC0415
 
     close(fd)
-    from vrouter.host import devices, vhost  # noqa: PLC0415 - pyroute2 takes 240 ms
-
-    lines = vhost.down(instance) if vhost.physical_of(instance) is not None else []
+    lines = [line for line in vhost.down(instance) if not line.endswith("nothing to do")]
     with open_core(args) as core:
         return [*lines, *devices.remove_packet_devices(core)]
 
