@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,9 +196,9 @@ def test_unconfirmed_it_is_taken_back(host: Host) -> None:
 
 
 def test_confirmed_it_stays(host: Host) -> None:
-    host.up(confirm_within=3.0)
+    host.up(confirm_within=2.0)
     assert vhost.confirm(host.instance) == ["vhost0 stays in the place of nic"]
-    time.sleep(4)
+    time.sleep(3)
     assert vhost.physical_of(host.instance) == "nic"
     assert "nothing changed" in vhost.confirm(host.instance)[0]
     host.down()
@@ -229,6 +230,48 @@ def test_unconfirmed_it_is_taken_back_though_the_login_was_killed(host: Host) ->
     login.wait()
     assert "10.0.0.1" in host.sh("ip addr show vhost0")
     wait_until(lambda: host.snapshot() == before)
+
+
+_SYSTEMD_RUN = """#!/bin/sh
+echo "$@" >>"$0.log"
+while case "$1" in --setenv=*) export "${1#--setenv=}" ;; esac; [ "${1#--}" != "$1" ]; do shift; done
+exec "$@"
+"""
+
+
+def test_where_systemd_runs_the_guard_is_a_unit(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake = tmp_path / "systemd-run"
+    fake.write_text(_SYSTEMD_RUN)
+    fake.chmod(0o755)
+    monkeypatch.setattr(guard, "_SYSTEMD", tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    before = host.snapshot()
+    host.up(confirm_within=1.0)
+    asked = (tmp_path / "systemd-run.log").read_text()
+    assert "--quiet --collect --pipe --unit=vrouter-guard-" in asked
+    wait_until(lambda: host.snapshot() == before)
+    # one that cannot start units does not keep us from having a guard
+    fake.write_text("#!/bin/sh\nexit 1\n")
+    host.up(confirm_within=1.0)
+    wait_until(lambda: host.snapshot() == before)
+
+
+def test_the_command_confirms_and_forgets(host: Host, vrouter: Vrouter) -> None:
+    def run(*args: str) -> subprocess.CompletedProcess[str]:
+        return vrouter("vhost", *args, VROUTER_NAME=host.instance.name)
+
+    done = run("up", "--physical", "nic")
+    assert (done.returncode, "nobody renews it" in done.stderr) == (3, True)
+    done = run("up", "--physical", "nic", "--force", "--confirm", "60")
+    assert "run `vrouter vhost confirm` within 60 s" in done.stdout
+    assert "vhost0 stays in the place of nic" in run("confirm").stdout
+    assert json.loads(run("confirm", "--json").stdout)["changed"] is False
+    assert "give address 10.0.0.1/24 to nic" in run("down").stdout
+    assert run("confirm").returncode == 3
+    assert json.loads(run("down", "--json").stdout)["changed"] is False
+    assert "forgot" in run("down", "--forget").stdout
 
 
 def test_without_a_guard_nothing_is_changed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

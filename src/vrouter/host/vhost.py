@@ -177,8 +177,12 @@ def physical_of(instance: Instance) -> str | None:
 
 
 def forget(instance: Instance) -> None:
-    """Drop the saved state of a NIC that goes away with its namespace; changes nothing else."""
+    """Drop the saved state of a NIC that goes away with its namespace; changes nothing else.
+
+    The guard's log goes with it.
+    """
     state.forget(instance)
+    (instance.run_dir / guard.LOG).unlink(missing_ok=True)
 
 
 # ---- parts -----------------------------------------------------------------------

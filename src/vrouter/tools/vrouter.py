@@ -202,6 +202,7 @@ def _remove_devices(args: argparse.Namespace, instance: Instance) -> list[str]:
 
     close(fd)
     lines = [line for line in vhost.down(instance) if not line.endswith("nothing to do")]
+    vhost.forget(instance)
     with open_core(args) as core:
         return [*lines, *devices.remove_packet_devices(core)]
 
