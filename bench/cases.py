@@ -8,17 +8,22 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from . import generator, tcp
-from .paths import Route, Wire
+from . import generator, ping, tcp
+from .paths import WIRES, Route, Wire
 
 KERNEL_BRIDGE = "kernel bridge"
 KERNEL_VXLAN = "kernel bridge+vxlan"
-PPS = "pps"
+PLAIN_NIC = "plain NIC"
+PPS, RTT, BACK = "pps", "rtt", "back"
+VHOST = "vhost"
 
 
 @dataclass(frozen=True)
 class Case:
-    """A way through dp-core: `encap` is that of its lab; `metrics` are measured in this order."""
+    """A way through dp-core: `encap` is that of its lab; `metrics` are measured in this order.
+
+    `encap` "" is no lab of VMs but a host's own traffic: see `vhost`.
+    """
 
     name: str
     about: str
@@ -29,6 +34,7 @@ class Case:
     metrics: tuple[str, ...]
 
 
+_UNITS = {PPS: "packets/s", RTT: "us"}
 _TUNNEL_METRICS = ("tcp tso", "tcp plain", "tcp plain gro", PPS, f"{PPS} plain")
 CASES = (
     Case("same-host", "two VMs of one host", "vxlan", "vm1", "vm2", KERNEL_BRIDGE, ("tcp", PPS)),
@@ -42,6 +48,10 @@ CASES = (
             ("mplsoudp", "MPLSoUDP (the kernel has none: VXLAN is its peer)"),
             ("mplsogre", "MPLSoGRE (the kernel has none: VXLAN is its peer)"),
         )
+    ),
+    Case(
+        VHOST, "a host's own traffic through vhost0", "", "host", "neighbour", PLAIN_NIC,
+        ("tcp", f"tcp {BACK}", RTT),
     ),
 )  # fmt: skip
 
@@ -103,11 +113,10 @@ class Result:
 def measure(case: Case, metric: str, ours: Side, peer: Side, effort: Effort) -> Result:
     """Rounds of ours and the peer in turn. Raises VrouterError."""
     what, _, wire = metric.partition(" ")
-    packets = what == PPS
-    result = Result(case.name, metric, "packets/s" if packets else "Gbit/s", case.peer)
+    result = Result(case.name, metric, _UNITS.get(what, "Gbit/s"), case.peer)
     for side in (ours, peer):
-        side.wire.set(wire or "tso")
-    one: Callable[[Side], float] = _packets(result, effort) if packets else _bits(effort)
+        side.wire.set(wire if wire in WIRES else "tso")
+    one = _measurement(metric, result, effort)
     for _ in range(effort.rounds):
         result.ours.append(one(ours))
         result.theirs.append(one(peer))
@@ -118,6 +127,8 @@ def measure(case: Case, metric: str, ours: Side, peer: Side, effort: Effort) -> 
 def _generator_alone(result: Result, effort: Effort) -> None:
     # short: it varies little, and only says whether the figures beside it are the forwarder's
     seconds = min(0.5, effort.seconds)
+    if result.metric == RTT:
+        return
     if not result.metric.startswith(PPS):
         result.sunk.append(tcp.measure(effort.sink, seconds, effort.cpus))
         return
@@ -126,7 +137,13 @@ def _generator_alone(result: Result, effort: Effort) -> None:
     result.sunk.append(sunk.per_second)
 
 
-def _bits(effort: Effort) -> Callable[[Side], float]:
+def _measurement(metric: str, result: Result, effort: Effort) -> Callable[[Side], float]:
+    if metric.startswith(PPS):
+        return _packets(result, effort)
+    if metric == RTT:
+        return lambda side: ping.measure(side.route, effort.seconds)
+    if metric.endswith(f" {BACK}"):
+        return lambda side: tcp.measure(side.route.back, effort.seconds, effort.cpus)
     return lambda side: tcp.measure(side.route, effort.seconds, effort.cpus)
 
 

@@ -22,11 +22,12 @@ from vrouter.lab import build, state
 from vrouter.lab.topology import Lab, plan
 
 from . import generator
-from .cases import CASES, Case, Effort, Result, Side, measure
+from .cases import CASES, VHOST, Case, Effort, Result, Side, measure
 from .kernel import peer
 from .paths import Wire, lab_route
+from .vhost import vhost
 
-_PACKAGES = {"iperf3": "iperf3", "ip": "iproute2", "bridge": "iproute2"}
+_PACKAGES = {"iperf3": "iperf3", "ping": "iputils-ping", "ip": "iproute2", "bridge": "iproute2"}
 _ROW = "{:10} {:14} {:>10} {:>10} {:>7} {:>13}  {}"
 _MARGIN = 2.0  # packets must be made this much faster than they are forwarded
 _TCP_MARGIN = 1.2  # likewise bytes: below, most of the time is TCP's own
@@ -111,7 +112,7 @@ def _run(cases: list[Case], wanted: _Effort) -> list[Result]:
         effort = Effort(*wanted, stack.enter_context(generator.sink(f"{prefix}-sink")))
         labs = {
             encap: stack.enter_context(_lab(f"{prefix}-{encap}", encap))
-            for encap in dict.fromkeys(case.encap for case in cases)
+            for encap in dict.fromkeys(case.encap for case in cases if case.name != VHOST)
         }
         other = _plan(f"{prefix}-kernel", "vxlan")
         stack.enter_context(peer(other))
@@ -119,10 +120,14 @@ def _run(cases: list[Case], wanted: _Effort) -> list[Result]:
         _print_head(effort)
         results: list[Result] = []
         for case in cases:
-            sides = [
-                Side(lab_route(lab, case.source, case.target), wires[lab.id])
-                for lab in (labs[case.encap], other)
-            ]
+            if case.name == VHOST:
+                pairs = stack.enter_context(vhost(prefix))
+                sides = [Side(route, Wire(route.hosts)) for route in pairs]
+            else:
+                sides = [
+                    Side(lab_route(lab, case.source, case.target), wires[lab.id])
+                    for lab in (labs[case.encap], other)
+                ]
             for metric in case.metrics:
                 results.append(measure(case, metric, sides[0], sides[1], effort))
                 _print_row(results[-1])
@@ -168,7 +173,9 @@ def _is_stale(name: str) -> bool:
 
 
 def _figure(value: float, unit: str) -> str:
-    return f"{value:.2f}" if unit == "Gbit/s" else f"{value / 1e3:.0f} k"
+    if unit in ("Gbit/s", "us"):
+        return f"{value:.2f}"
+    return f"{value / 1e3:.0f} k"
 
 
 def _print_head(effort: Effort) -> None:

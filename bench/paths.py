@@ -29,6 +29,11 @@ class Route:
     target: End
     hosts: tuple[str, ...]
 
+    @property
+    def back(self) -> Route:
+        """The same way in the other direction."""
+        return Route(self.target, self.source, self.hosts)
+
 
 def lab_route(lab: Lab, source: str, target: str) -> Route:
     """The way between two VMs of a lab, or of what has the same nodes."""

@@ -30,6 +30,14 @@ missing_packages() {
     have iperf3 || echo iperf3
     have ethtool || echo ethtool
     have man || echo man-db
+    have sysctl || echo procps
+    # the tests of vhost0: firewalls, and a leased address with the owners that it may have
+    have nft || echo nftables
+    have iptables || echo iptables
+    have dnsmasq || echo dnsmasq-base
+    have dhclient || echo isc-dhcp-client
+    have ifup || echo ifupdown
+    have systemd-analyze || echo systemd
     if [ ! -x .venv/bin/python ]; then
         python=$(find_python) || { echo python3; python=python3; }
         "$python" -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system import vhosts
 from tests.system.helpers import SOURCE, MakeLab, MakeNs, Vrouter, unique
 from vrouter.host import netns
 from vrouter.lab import build, topology
@@ -96,3 +97,17 @@ def namespaces() -> Iterator[MakeNs]:
 
     with made:
         yield make
+
+
+@pytest.fixture(scope="session")
+def loaded_host() -> Iterator[vhosts.Host]:
+    """A host with a loaded vRouter and without a NIC, the same for all tests."""
+    with vhosts.host() as made:
+        yield made
+
+
+@pytest.fixture
+def host(loaded_host: vhosts.Host) -> Iterator[vhosts.Host]:
+    """That host with a NIC `nic` of its own, which goes with the test."""
+    with loaded_host.wired():
+        yield loaded_host

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,3 +45,11 @@ def plain_wire(*spaces: str) -> Iterator[None]:
 def hosts(lab: Lab) -> list[str]:
     """The namespaces of a lab's hosts."""
     return [lab.netns(host.name) for host in lab.hosts]
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Returns as soon as it is so; AssertionError after `seconds`, which only a fault takes."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not so after {seconds:g} s"
+        time.sleep(0.05)

@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from dataclasses import replace
 
 import pytest
 
 from tests.system.helpers import MakeNs
 from vrouter.dpcore.errors import DeviceError
-from vrouter.host import netns, offload, ports, takeover
+from vrouter.host import netns, offload, ports, rtnl
 from vrouter.host.netlink import Netlink
+from vrouter.host.nic import handover
+from vrouter.host.nic.addresses import Device
+from vrouter.host.nic.snapshot import Snapshot, take
 
 ON_THE_NIC = """
 ip addr add 10.0.0.1/24 brd + dev nic label nic:1
@@ -26,6 +31,9 @@ ip -6 route add default via fd00::9 metric 55
 ip -6 route add 2001:db8::/32 dev nic
 ip nexthop add id 5 via 10.0.0.33 dev nic
 ip route add 5.5.5.5 nhid 5
+ip -6 addr add fd00::2/64 dev nic nodad
+ip rule add pref 1000 from 10.0.0.0/8 iif nic lookup 99
+ip -6 rule add pref 1001 oif nic lookup 98
 """
 
 
@@ -41,13 +49,45 @@ def snapshot(name: str) -> str:
             "ip -o addr show nic",
             "ip route show table all",
             "ip -6 route show table all",
+            "ip rule",
+            "ip -6 rule",
         )
     ]
     # lifetimes run on; what a test compares is all the rest
-    return "".join(shown).replace("499sec", "500sec").replace("299sec", "300sec")
+    return re.sub(r"\d+sec", "Nsec", "".join(shown))
 
 
-def test_addresses_and_routes_go_and_come_back_unchanged(namespaces: MakeNs) -> None:
+def give_and_take(saved: Snapshot, to: Device) -> None:
+    """Everything of `saved` goes to another device of the thread's namespace."""
+    renamed = {saved.device.ifindex: to.ifindex}
+    with rtnl.RtSocket() as rt:
+        rt.batch(
+            handover.give_addresses(saved, saved.addresses, to)
+            + handover.give_routes(saved.routes, renamed, to, keep_object=False)
+            + handover.give_rules(saved, to)
+        )
+        rt.batch(
+            handover.take_rules(saved, saved.device)
+            + handover.take_routes(saved.routes, saved.device)
+            + handover.take_addresses(saved.addresses, saved.device)
+        )
+
+
+def give_back(saved: Snapshot, leaving: Snapshot) -> None:
+    """The same backwards, routes by their nexthop objects."""
+    same = {saved.device.ifindex: saved.device.ifindex}
+    with rtnl.RtSocket() as rt:
+        rt.batch(
+            handover.give_addresses(saved, saved.addresses, saved.device)
+            + handover.give_routes(saved.routes, same, saved.device, keep_object=True)
+            + handover.give_rules(saved, saved.device)
+            + handover.take_rules(saved, leaving.device)
+            + handover.take_routes(leaving.routes, leaving.device)
+            + handover.take_addresses(leaving.addresses, leaving.device)
+        )
+
+
+def test_addresses_routes_and_rules_go_and_come_back_unchanged(namespaces: MakeNs) -> None:
     name = namespaces()
     with netns.enter(name), Netlink() as links:
         for key in ("all", "default"):
@@ -59,20 +99,38 @@ def test_addresses_and_routes_go_and_come_back_unchanged(namespaces: MakeNs) -> 
         for line in ON_THE_NIC.strip().splitlines():
             sh(name, line)
         before = snapshot(name)
-        nic, new = links.need("nic"), links.need("new")
-        saved = takeover.Saved.from_json(takeover.collect("nic", nic.ifindex).to_json())
+        new = links.need("new")
+        saved = Snapshot.from_json(take(links, links.need("nic")).to_json())
 
-        takeover.move(saved, new.ifindex, "new")
+        give_and_take(saved, Device(new.ifindex, "new"))
 
         moved = snapshot(name)
         assert " dev nic" not in moved.replace("fe80::", "").replace("ff00::/8 dev nic", "")
         assert "7.7.7.7 dev new table 99 proto 33" in moved
         assert "10.0.0.1/24 brd 10.0.0.255 scope global new:1" in sh(name, "ip -o addr show new")
+        assert "1000:\tfrom 10.0.0.0/8 iif new lookup 99" in sh(name, "ip rule")
 
-        leaving = takeover.collect("new", new.ifindex)
-        takeover.move(saved, nic.ifindex, "nic", back=True)
-        takeover.take_away(leaving)
-        assert sorted(snapshot(name).splitlines()) == sorted(before.splitlines())
+        give_back(saved, take(links, new))
+        # in the same order too: the first IPv4 address is the primary one, the last IPv6 one is
+        # preferred
+        assert snapshot(name) == before
+
+
+def test_many_routes_fit_through_the_socket(namespaces: MakeNs) -> None:
+    name = namespaces()
+    with netns.enter(name), Netlink() as links:
+        for pair in (("nic", "far"), ("new", "newi")):
+            links.add_veth(*pair)
+            for end in pair:
+                links.up(end)
+        sh(name, "ip addr add 10.0.0.1/24 dev nic")
+        lines = "".join(f"route add 10.{i >> 8}.{i & 255}.9/32 dev nic\n" for i in range(256, 3256))
+        subprocess.run(["ip", "-n", name, "-batch", "-"], input=lines, text=True, check=True)
+        saved = take(links, links.need("nic"))
+        give_and_take(saved, Device(links.need("new").ifindex, "new"))
+        moved = take(links, links.need("new"))
+        assert len(moved.routes) == len(saved.routes) == 3001
+        assert take(links, links.need("nic")).routes == []
 
 
 def test_a_lifetime_goes_on_while_saved(namespaces: MakeNs) -> None:
@@ -81,13 +139,11 @@ def test_a_lifetime_goes_on_while_saved(namespaces: MakeNs) -> None:
         links.add_veth("nic", "far")
         links.up("nic")
         sh(name, "ip addr add 10.0.0.2/24 dev nic valid_lft 500 preferred_lft 300")
-        nic = links.need("nic")
-        saved = takeover.collect("nic", nic.ifindex)
-        old = takeover.Saved(
-            saved.ifindex, saved.name, saved.when - 400, saved.addresses, saved.routes
-        )
-        takeover.take_away(saved)
-        takeover.move(old, nic.ifindex, "nic", back=True)
+        saved = take(links, links.need("nic"))
+        old = replace(saved, when=saved.when - 400)
+        with rtnl.RtSocket() as rt:
+            rt.batch(handover.take_addresses(saved.addresses, saved.device))
+            rt.batch(handover.give_addresses(old, old.addresses, saved.device))
         shown = sh(name, "ip -o addr show nic")
         assert "preferred_lft 0sec" in shown
         assert "valid_lft 100sec" in shown or "valid_lft 99sec" in shown

@@ -5,89 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
-from tests.system.helpers import MakeNs
+from tests.system.helpers import wait_until
+from tests.system.vhosts import NIC_MAC, Host
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import DeviceError, Refused, VrouterError
-from vrouter.dpcore.instance import Instance
-from vrouter.dpcore.loader import load, unload
 from vrouter.dpcore.names import VifFlag, VifType
-from vrouter.dpcore.sizes import SMALL
-from vrouter.host import devices, netns, takeover, vhost
+from vrouter.host import devices, netns, rtnl, vhost
 from vrouter.host.netlink import Netlink
-
-NIC_MAC = bytes.fromhex("020000000001")
-SHOWN = ("ip -o addr", "ip route show table all", "ip -6 route show table all", "ip -o link")
-
-
-class Host:
-    """A namespace with a NIC `nic`, its neighbour behind the wire, and a loaded vRouter."""
-
-    def __init__(self, name: str, neighbour: str) -> None:
-        self.name = name
-        self.neighbour = neighbour
-        self.instance = Instance(f"{name}-vr")
-
-    def sh(self, command: str) -> str:
-        with netns.enter(self.name):
-            return subprocess.run(
-                command.split(), check=True, capture_output=True, text=True
-            ).stdout
-
-    def snapshot(self) -> list[str]:
-        """Addresses, routes, devices; without what runs on by itself."""
-        text = "".join(self.sh(command) for command in SHOWN)
-        text = re.sub(r"\d+sec", "Nsec", text)
-        # a device of ours that was up once keeps the qdisc that it got then
-        text = re.sub(r"^(\d+: pkt\d.*) qdisc no\w+ ", r"\1 ", text, flags=re.MULTILINE)
-        return sorted(text.splitlines())
-
-
-@pytest.fixture
-def host(namespaces: MakeNs) -> Iterator[Host]:
-    made = Host(namespaces(), namespaces())
-    with netns.enter(made.neighbour), Netlink() as links:
-        _quiet()
-        links.up("lo")
-    with netns.enter(made.name), Netlink() as links:
-        _quiet()
-        links.up("lo")
-        links.add_veth(
-            "nic", "far", mac=NIC_MAC, mtu=1450, peer_netns=str(netns.path(made.neighbour))
-        )
-        links.up("nic")
-        for command in (
-            "ip addr add 10.0.0.1/24 brd + dev nic",
-            "ip addr add 10.0.0.3/24 dev nic label nic:x valid_lft 5000 preferred_lft 3000",
-            "ip addr add fd00::1/64 dev nic nodad",
-            "ip route add default via 10.0.0.2",
-            "ip route add 10.77.0.0/16 via 10.0.0.2 table 77 metric 9",
-            "ip -6 route add default via fd00::2",
-        ):
-            made.sh(command)
-    with netns.enter(made.neighbour), Netlink() as links:
-        links.add_address("far", "10.0.0.2", 24)
-        links.up("far")
-    try:
-        with netns.enter(made.name):
-            load(made.instance, SMALL)
-            with DpCore.open(made.instance) as core:
-                devices.ensure_packet_devices(core)
-        yield made
-    finally:
-        vhost.forget(made.instance)
-        unload(made.instance)
-
-
-def _quiet() -> None:
-    # static addresses only: no link-local ones that come at their own time
-    for scope in ("all", "default"):
-        netns.sysctl(f"net/ipv6/conf/{scope}/addr_gen_mode", 1)
+from vrouter.host.takeover import up
 
 
 def _ping(host: Host, count: int) -> subprocess.Popen[str]:
@@ -113,7 +42,7 @@ def test_load_makes_the_packet_devices(host: Host) -> None:
 def test_up_moves_everything_and_down_gives_it_back(host: Host) -> None:
     before = host.snapshot()
 
-    assert vhost.up(host.instance, "nic")
+    assert host.up()
 
     with netns.enter(host.name), Netlink() as links:
         outer, nic = links.need("vhost0"), links.need("nic")
@@ -138,28 +67,28 @@ def test_up_moves_everything_and_down_gives_it_back(host: Host) -> None:
         assert (physical.idx, inner.idx) == (nic.ifindex, outer.ifindex)
     assert "0% packet loss" in host.sh("ping -c 3 -i 0.05 10.0.0.2")
 
-    assert vhost.down(host.instance)
+    assert host.down()
     assert host.snapshot() == before
     assert "0% packet loss" in host.sh("ping -c 3 -i 0.05 10.0.0.2")
 
 
 def test_twice_changes_nothing(host: Host) -> None:
-    vhost.up(host.instance, "nic")
+    host.up()
     once = host.snapshot()
-    assert vhost.up(host.instance, "nic") == ["vhost0 is up on nic already"]
+    assert host.up() == ["vhost0 is up on nic already"]
     assert host.snapshot() == once
-    vhost.down(host.instance)
+    host.down()
     before = host.snapshot()
-    assert vhost.down(host.instance) == ["vhost0 is not up: nothing to do"]
+    assert host.down() == ["vhost0 is not up: nothing to do"]
     assert host.snapshot() == before
 
 
 def test_no_packet_is_lost_on_the_way(host: Host) -> None:
     process = _ping(host, 500)
     for _ in range(4):
-        vhost.up(host.instance, "nic")
-        vhost.down(host.instance)
-    vhost.up(host.instance, "nic")
+        host.up()
+        host.down()
+    host.up()
     output = process.communicate(timeout=30)[0]
     assert "500 received" in output, output
 
@@ -167,11 +96,11 @@ def test_no_packet_is_lost_on_the_way(host: Host) -> None:
 def test_what_is_resolved_stays_resolved(host: Host) -> None:
     assert "0% packet loss" in host.sh("ping -c 1 10.0.0.2")
     host.sh("ip neigh add 10.0.0.77 lladdr 02:00:00:00:00:77 dev nic nud permanent")
-    vhost.up(host.instance, "nic")
+    host.up()
     shown = host.sh("ip neigh show dev vhost0")
     assert "10.0.0.77 lladdr 02:00:00:00:00:77 PERMANENT" in shown
     assert "10.0.0.2 lladdr" in shown
-    vhost.down(host.instance)
+    host.down()
     shown = host.sh("ip neigh show dev nic")
     assert "10.0.0.77 lladdr 02:00:00:00:00:77 PERMANENT" in shown
     assert "10.0.0.2 lladdr" in shown
@@ -179,42 +108,42 @@ def test_what_is_resolved_stays_resolved(host: Host) -> None:
 
 def test_a_failing_step_rolls_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     before = host.snapshot()
-    real = takeover.move
+    real = rtnl.RtSocket.batch
 
-    def fail(saved: takeover.Saved, ifindex: int, name: str, *, back: bool = False) -> None:
-        if not back:
-            raise OSError(28, "No space left on device", "add a route")
-        real(saved, ifindex, name, back=back)
+    def fail(socket: rtnl.RtSocket, requests: list[rtnl.Request]) -> None:
+        real(socket, requests[:-2])
+        raise OSError(28, "No space left on device", "add a route")
 
-    monkeypatch.setattr(takeover, "move", fail)
+    monkeypatch.setattr(rtnl.RtSocket, "batch", fail)
     with pytest.raises(VrouterError, match=r"cannot add a route: No space left.*nic is as it was"):
-        vhost.up(host.instance, "nic")
+        host.up()
     assert host.snapshot() == before
     with DpCore.open(host.instance) as core:
         assert [vif.name for vif in core.vifs.items()] == ["pkt3", "pkt1"]
 
 
-@pytest.mark.parametrize("step", ["_create_pair", "_copy_sysctls", "packet_devices_up"])
+@pytest.mark.parametrize("step", ["_make", "_attach", "_move"])
 def test_killed_half_way_it_is_put_right(
     host: Host, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = host.snapshot()
     child = os.fork()
-    if child == 0:  # dies at `step` as by kill -9
+    if child == 0:  # dies behind `step` as by kill -9
         with contextlib.suppress(BaseException):
-            real = getattr(vhost, step)
+            real = getattr(up.TakeOver, step)
 
-            def die(*args: object) -> None:
-                real(*args)
+            def die(self: up.TakeOver) -> None:
+                real(self)
                 os._exit(9)
 
-            setattr(vhost, step, die)
-            vhost.up(host.instance, "nic")
+            setattr(up.TakeOver, step, die)
+            host.up()
         os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-    vhost.up(host.instance, "nic")
+    wait_until(lambda: host.snapshot() == before)  # the guard did it
+    host.up()
     assert "0% packet loss" in host.sh("ping -c 3 -i 0.05 10.0.0.2")
-    vhost.down(host.instance)
+    host.down()
     assert host.snapshot() == before
 
 
@@ -223,6 +152,6 @@ def test_what_cannot_be_is_refused_in_one_line(host: Host) -> None:
         vhost.up(host.instance, "eth9")
     with pytest.raises(DeviceError, match="lo cannot be the physical device"):
         vhost.up(host.instance, "lo")
-    vhost.up(host.instance, "nic")
+    host.up()
     with pytest.raises(Refused, match="stands for nic already"):
         vhost.up(host.instance, "pkt2")

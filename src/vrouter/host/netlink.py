@@ -10,7 +10,7 @@ import contextlib
 import errno
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -21,9 +21,11 @@ from vrouter.dpcore.errors import DeviceError
 
 IFF_UP = 1
 IFF_PROMISC = 0x100
+IFF_ALLMULTI = 0x200
 ARPHRD_ETHER = 1
 _ADDR_GEN_MODE_NONE = 1
 _READY_SECONDS = 1.0
+_LIMITS = ("txqlen", "group", "gso_max_size", "gso_max_segs", "gro_max_size")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class Link:
     peer: int
     peer_elsewhere: bool
     qdisc: str
+    master: int = 0
+    xdp: tuple[int, ...] = ()
+
+    @property
+    def allmulti(self) -> bool:
+        """Whether somebody asked it to take every multicast frame."""
+        return bool(self.flags & IFF_ALLMULTI)
 
     @property
     def up(self) -> bool:
@@ -125,6 +134,23 @@ class Netlink:
         with _explain(f"cannot set {values} on {link.name}"):
             self._socket.link("set", index=link.ifindex, **values)
 
+    def limits(self, link: Link) -> dict[str, int]:
+        """Queue length, group, and how large a packet the device takes (GSO) and merges (GRO)."""
+        (message,) = self._socket.get_links(link.ifindex)
+        found = {name: message.get_attr(f"IFLA_{name.upper()}") for name in _LIMITS}
+        return {name: int(value) for name, value in found.items() if value is not None}
+
+    def set_limits(self, link: Link, limits: Mapping[str, int]) -> None:
+        """Make a device's limits those that `limits` gave for another one."""
+        now = self.limits(link)
+        wanted = {name: value for name, value in limits.items() if now.get(name) != value}
+        if wanted:
+            self.set(link, **wanted)
+
+    def set_allmulti(self, link: Link, *, on: bool) -> None:
+        """Let the device take every multicast frame, or only those of groups joined on it."""
+        self.set(link, flags=IFF_ALLMULTI if on else 0, change=IFF_ALLMULTI)
+
     def up(self, name: str) -> None:
         """Set a device up."""
         self.set(self.need(name), state="up")
@@ -185,6 +211,15 @@ class Netlink:
                             raise
 
 
+def _xdp_programs(message: Any) -> tuple[int, ...]:
+    """Ids of the XDP programs of a device, whatever the mode."""
+    xdp = message.get_attr("IFLA_XDP")
+    if xdp is None:
+        return ()
+    found = (xdp.get_attr(f"IFLA_XDP_{mode}PROG_ID") for mode in ("", "DRV_", "SKB_", "HW_"))
+    return tuple(sorted({one for one in found if one}))
+
+
 def _link(message: Any) -> Link:
     address = message.get_attr("IFLA_ADDRESS") or "00:00:00:00:00:00"
     info = message.get_attr("IFLA_LINKINFO")
@@ -199,4 +234,6 @@ def _link(message: Any) -> Link:
         peer=message.get_attr("IFLA_LINK") or 0,
         peer_elsewhere=message.get_attr("IFLA_LINK_NETNSID") is not None,
         qdisc=message.get_attr("IFLA_QDISC") or "",
+        master=message.get_attr("IFLA_MASTER") or 0,
+        xdp=_xdp_programs(message),
     )

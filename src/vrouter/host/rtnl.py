@@ -26,8 +26,11 @@ NLM_F_APPEND = 0x800
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
+RTM_GETTFILTER = 46
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _HEADER = struct.Struct("=IHHII")
+_AT_ONCE = 256  # requests: their answers must fit into the socket's receive buffer
 
 Attrs = list[tuple[int, bytes]]
 
@@ -106,12 +109,22 @@ class RtSocket:
                 bodies.append(body)
 
     def batch(self, requests: list[Request]) -> None:
-        """Send all in one system call, in order; raises OSError for the first that failed.
+        """Send all, in order; raises OSError for the first that failed.
 
         The kernel goes on after a failure, so what follows it may have been done.
         """
-        if not requests:
-            return
+        failed = self.attempt(requests)
+        if failed:
+            raise failed[0]
+
+    def attempt(self, requests: list[Request]) -> list[OSError]:
+        """Send all, in order, in few system calls; what failed, `what` as the file name."""
+        failed: list[OSError] = []
+        for start in range(0, len(requests), _AT_ONCE):
+            failed += self._attempt(requests[start : start + _AT_ONCE])
+        return failed
+
+    def _attempt(self, requests: list[Request]) -> list[OSError]:
         waiting: dict[int, Request] = {}
         data = b""
         for request in requests:
@@ -122,15 +135,14 @@ class RtSocket:
             data += _HEADER.pack(length, request.kind, flags, self._sequence, 0) + request.body
             data += b"\0" * (-len(data) % 4)
         self._socket.send(data)
-        failed: OSError | None = None
+        failed: list[OSError] = []
         while waiting:
             for answer, body, sequence in self._receive():
                 done = waiting.pop(sequence, None) if answer == _NLMSG_ERROR else None
                 code = -int(struct.unpack_from("=i", body)[0]) if done is not None else 0
-                if done is not None and code and code not in done.ignore and failed is None:
-                    failed = OSError(code, os.strerror(code), done.what)
-        if failed is not None:
-            raise failed
+                if done is not None and code and code not in done.ignore:
+                    failed.append(OSError(code, os.strerror(code), done.what))
+        return failed
 
     def _receive(self) -> list[tuple[int, bytes, int]]:
         data = self._socket.recv(1 << 20)

@@ -1,100 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""vhost0 in the place of a NIC, and back.
+"""vhost0 in the place of a NIC, and back: `up`, `confirm`, `down`.
 
-vhost0 is a veth pair: its outer end is the host's, its inner end vhost0i is the vif's netdevice.
-Order, chosen so that the host's traffic is not interrupted: make the pair; add the vifs, which
-attaches dp-core to both (frames for the host now arrive by vhost0, which Linux accepts for an
-address that still stands on the NIC, and leave by the NIC); then add addresses and routes to
-vhost0, and only then remove them from the NIC. `down` walks the same way back.
-
-What was on the NIC is written to RUN/vhost.json before the first change. A failing step rolls
-back; a process killed half-way leaves the file, and the next `up` or `down` rolls back first.
+One take-over at a time is under the instance's lock. What was on the NIC is on disk before the
+first change, and a guard process runs: a failing step goes back by itself, a killed command is
+taken back by the guard, and so is a take-over that nobody confirms in time.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
+from vrouter.dpcore import netns as dpcore_netns
 from vrouter.dpcore.core import DpCore
-from vrouter.dpcore.errors import DeviceError, Refused, VrouterError
+from vrouter.dpcore.errors import Busy, DeviceError, NotLoaded, Refused, VrouterError
 from vrouter.dpcore.instance import Instance
-from vrouter.dpcore.names import VifFlag, VifType
-from vrouter.dpcore.records import Vif
-from vrouter.host import netns, takeover
-from vrouter.host.devices import packet_devices_down, packet_devices_up
-from vrouter.host.netlink import ARPHRD_ETHER, Link, Netlink, mac_text
+from vrouter.host import holders as looking
+from vrouter.host.holders import Finding, Holders
+from vrouter.host.holders.find import is_home
+from vrouter.host.netlink import ARPHRD_ETHER, Link, Netlink
+from vrouter.host.nic import snapshot
+from vrouter.host.takeover import guard, pair, state, steps
+from vrouter.host.takeover.down import GiveBack
+from vrouter.host.takeover.pair import VHOST, Host, inner_end
+from vrouter.host.takeover.state import LEAVING, TAKEN, State
+from vrouter.host.takeover.up import TakeOver
 
-VHOST = "vhost0"
-INNER = "vhost0i"
-STATE_FILE = "vhost.json"
-_COPIED = {
-    "ipv4": (
-        "forwarding", "rp_filter", "arp_ignore", "arp_announce", "arp_filter", "arp_notify",
-        "accept_local", "accept_redirects", "proxy_arp", "promote_secondaries",
-    ),
-    "ipv6": (
-        "disable_ipv6", "forwarding", "accept_ra", "autoconf", "use_tempaddr", "accept_redirects",
-    ),
-}  # fmt: skip
+__all__ = ["INNER", "VHOST", "Plan", "confirm", "create", "down", "forget", "inner_end",
+           "physical_of", "plan_down", "plan_up", "up"]  # fmt: skip
+
+INNER = inner_end()
+Say = Callable[[str], None]
+_PATIENCE = 30.0  # seconds for another command to end
+_AT_ONCE = 0.3
 
 
 @dataclass(frozen=True)
-class State:
-    """What `down` needs: the NIC as it was, and how far `up` came."""
+class Plan:
+    """What would be done, line by line, and who holds the NIC."""
 
-    physical: str
-    ifindex: int
-    was_up: bool
-    complete: bool
-    saved: takeover.Saved
-
-    def write(self, instance: Instance) -> None:
-        """Write it whole: a new file, then a rename over the old one."""
-        target = _state_path(instance)
-        data = {
-            "physical": self.physical,
-            "ifindex": self.ifindex,
-            "was_up": self.was_up,
-            "complete": self.complete,
-            "saved": self.saved.to_json(),
-        }
-        fresh = target.with_suffix(".new")
-        with fresh.open("w", encoding="utf-8") as file:
-            json.dump(data, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(target)
-
-    @classmethod
-    def read(cls, instance: Instance) -> State | None:
-        """The saved state, or None when vhost0 is not up."""
-        target = _state_path(instance)
-        try:
-            data: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
-            return cls(
-                physical=str(data["physical"]),
-                ifindex=int(data["ifindex"]),
-                was_up=bool(data["was_up"]),
-                complete=bool(data["complete"]),
-                saved=takeover.Saved.from_json(data["saved"]),
-            )
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError) as error:
-            raise VrouterError(
-                f"cannot read {target} ({error}): it was damaged; give the NIC its addresses by "
-                "hand and delete the file"
-            ) from error
+    lines: list[str]
+    findings: list[Finding]
 
 
-def _state_path(instance: Instance) -> Path:
-    return instance.run_dir / STATE_FILE
+def _silent(line: str) -> None:
+    """Nobody wants to know."""
 
 
 def create(mac: bytes, *, name: str = VHOST, mtu: int = 1500) -> bool:
@@ -103,208 +55,260 @@ def create(mac: bytes, *, name: str = VHOST, mtu: int = 1500) -> bool:
     Both ends are up afterwards. False when it exists; DeviceError when it is no veth.
     """
     with Netlink() as links:
-        return _create_pair(links, name, mac, mtu)
+        return pair.make(links, name, mac, mtu)
 
 
-def inner_end(name: str = VHOST) -> str:
-    """Name of the end of a vhost pair on which dp-core receives."""
-    return name + "i"
-
-
-def up(instance: Instance, physical: str) -> list[str]:
+def up(
+    instance: Instance,
+    physical: str,
+    *,
+    confirm_within: float | None = None,
+    force: bool = False,
+    holders: Holders | None = None,
+    say: Say = _silent,
+) -> list[str]:
     """Put vhost0 in the place of NIC `physical`; returns a line for each thing done.
 
-    Idempotent. Raises Refused or DeviceError; after an error the NIC is as it was.
+    Idempotent. `confirm_within`: seconds after which the NIC gets everything back unless
+    `confirm` is called. `force`: also when somebody holds the NIC; `holders` are who does, when
+    the caller knows (None: look). `say` is told why it waits. Raises Refused, DeviceError or
+    VrouterError; after an error the NIC is as it was.
     """
-    with DpCore.open(instance) as core, instance.enter_netns(), core.lock(), Netlink() as links:
-        done: list[str] = []
-        state = State.read(instance)
-        if state is not None and state.complete:
-            if state.physical != physical:
+    with _opened(instance, say) as host:
+        assert host.core is not None
+        there = _current(host)
+        if there is not None and there.phase == TAKEN:
+            if there.physical != physical and not there.rebooted:
                 raise Refused(
-                    f"{VHOST} stands for {state.physical} already: run `vrouter vhost down` first"
+                    f"{VHOST} stands for {there.physical} already: run `vrouter vhost down` first"
                 )
-            if _is_whole(core, links, state):
+            if _is_whole(host, there):
                 return [f"{VHOST} is up on {physical} already"]
-        if state is not None:
-            done += ["rolling back an earlier attempt that did not finish"]
-            done += _restore(core, links, state)
-        nic = _usable(core, links, physical)
-        saved = takeover.collect(nic.name, nic.ifindex)
-        state = State(nic.name, nic.ifindex, nic.up, complete=False, saved=saved)
-        state.write(instance)
-        with _rollback(core, links, state):
-            done += _take_over(core, links, nic, state)
-            State(nic.name, nic.ifindex, nic.up, complete=True, saved=saved).write(instance)
+        done = _settle_earlier(host, there)
+        nic = _usable(host, physical)
+        before = snapshot.take(host.links, nic)
+        found = looking.find(host.links, nic, before) if holders is None else holders
+        if found.blocking and not force:
+            raise Refused(_refusal(physical, found.blocking))
+        deadline = None if confirm_within is None else snapshot.boot_time() + confirm_within
+        now = state.new(before, home=is_home(), clients=found.clients, deadline=deadline)
+        with guard.watching(instance, now.token, deadline) as watch:
+            state.write(instance, now)
+            done.append(f"write what {physical} has to {state.path(instance)}")
+            with _rollback(host, now):
+                done += steps.run(TakeOver(host.core, host.links, nic, now).steps())
+                state.advance(instance, now, phase=TAKEN)
+            watch.done()
+        if confirm_within is not None:
+            done.append(
+                f"run `vrouter vhost confirm` within {confirm_within:g} s, else {physical} gets "
+                "everything back"
+            )
         return done
 
 
-def down(instance: Instance) -> list[str]:
-    """Give the NIC back what it had and remove vhost0. Idempotent; lines as `up`."""
-    with DpCore.open(instance) as core, instance.enter_netns(), core.lock(), Netlink() as links:
-        state = State.read(instance)
-        if state is None:
+def confirm(instance: Instance, *, say: Say = _silent) -> list[str]:
+    """Keep a take-over that was made with a time to confirm. Raises Refused if there is none."""
+    with _opened(instance, say, must_be_loaded=False) as host:
+        there = _current(host)
+        if there is None or there.phase != TAKEN:
+            raise Refused(f"{VHOST} is not up: there is nothing to confirm")
+        if there.deadline is None:
+            return [f"{VHOST} on {there.physical} needs no confirmation: nothing changed"]
+        state.advance(instance, there, deadline=None)
+        return [f"{VHOST} stays in the place of {there.physical}"]
+
+
+def down(instance: Instance, *, say: Say = _silent, token: str | None = None) -> list[str]:
+    """Give the NIC back what it had and remove vhost0. Idempotent; lines as `up`.
+
+    dp-core need not be loaded. `token`: only if that take-over is the present one.
+    """
+    with _opened(instance, say, must_be_loaded=False) as host:
+        there = _current(host)
+        if there is None or token not in (None, there.token):
             return [f"{VHOST} is not up: nothing to do"]
-        return _restore(core, links, state)
+        with guard.watching(instance, there.token, None) as watch:
+            leaving = state.advance(instance, there, phase=_leaving(there))
+            done = _give_back(host, leaving)
+            watch.done()
+        return done
+
+
+def plan_up(instance: Instance, physical: str) -> Plan:
+    """What `up` would do. Changes nothing; raises as `up`, but for what blocks."""
+    with _opened(instance, _silent, lock=False) as host:
+        there = _current(host)
+        if there is not None and there.phase == TAKEN and _is_whole(host, there):
+            return Plan([f"{VHOST} is up on {there.physical} already"], [])
+        lines = []
+        if there is not None:
+            lines.append(f"give {there.physical} back what an earlier attempt took")
+        nic = _usable(host, physical, left_over=there is not None)
+        before = snapshot.take(host.links, nic)
+        found = looking.find(host.links, nic, before)
+        now = state.new(before, home=is_home(), clients=found.clients, deadline=None)
+        lines.append("start a guard, which goes back if the command dies")
+        lines.append(f"write what {physical} has to {state.path(instance)}")
+        for step in TakeOver(host.core, host.links, nic, now).steps():
+            lines += step.lines
+        return Plan(lines, found.findings)
+
+
+def plan_down(instance: Instance) -> Plan:
+    """What `down` would do. Changes nothing."""
+    with _opened(instance, _silent, must_be_loaded=False, lock=False) as host:
+        there = _current(host)
+        if there is None:
+            return Plan([f"{VHOST} is not up: nothing to do"], [])
+        planned = GiveBack(host, there).steps()
+        return Plan([line for step in planned for line in step.lines], [])
 
 
 def physical_of(instance: Instance) -> str | None:
     """Name of the NIC that vhost0 stands for; None when vhost0 is not up."""
-    state = State.read(instance)
-    return state.physical if state is not None and state.complete else None
+    there = state.read(instance)
+    if there is None or there.phase != TAKEN or there.rebooted:
+        return None
+    registered = instance.registered()
+    if registered is not None and not there.is_of(registered["netns_cookie"]):
+        return None
+    return there.physical
 
 
 def forget(instance: Instance) -> None:
-    """Drop the saved state of a NIC that goes away with its namespace; changes nothing else."""
-    _state_path(instance).unlink(missing_ok=True)
-    _state_path(instance).with_suffix(".new").unlink(missing_ok=True)
+    """Drop the saved state of a NIC that goes away with its namespace; changes nothing else.
+
+    The guard's log goes with it.
+    """
+    state.forget(instance)
+    (instance.run_dir / guard.LOG).unlink(missing_ok=True)
+
+
+# ---- parts -----------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _rollback(core: DpCore, links: Netlink, state: State) -> Iterator[None]:
+def _opened(
+    instance: Instance, say: Say, *, must_be_loaded: bool = True, lock: bool = True
+) -> Iterator[Host]:
+    """The instance's tables and namespace, under its lock. Raises NotLoaded, Busy, Refused."""
+    with contextlib.ExitStack() as stack:
+        if lock:
+            stack.enter_context(_locked(instance, say))
+        core: DpCore | None = None
+        if must_be_loaded or instance.is_loaded():
+            core = stack.enter_context(DpCore.open(instance))
+        if core is not None or instance.registered() is not None:
+            stack.enter_context(instance.enter_netns())
+        yield Host(instance, core, stack.enter_context(Netlink()))
+
+
+@contextlib.contextmanager
+def _locked(instance: Instance, say: Say) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(instance.lock(_AT_ONCE))
+        except Busy as busy:
+            say(f"waiting up to {_PATIENCE:g} s: {busy}".removesuffix(": try again"))
+            stack.enter_context(instance.lock(_PATIENCE))
+        yield
+
+
+def _current(host: Host) -> State | None:
+    """The saved state if it is about this namespace; one of a namespace that is gone is dropped."""
+    there = state.read(host.instance)
+    if there is None or there.is_of(dpcore_netns.cookie()):
+        return there
+    if host.core is None and host.instance.registered() is None and not there.rebooted:
+        raise Refused(
+            f"{VHOST} of vRouter {host.instance.name!r} stands in another network namespace: run "
+            "this in there"
+        )
+    state.forget(host.instance)
+    return None
+
+
+def _settle_earlier(host: Host, there: State | None) -> list[str]:
+    """Undo an attempt that did not finish; after a reboot the machine has its own say."""
+    if there is None:
+        return []
+    if there.rebooted and host.links.get(VHOST) is None:
+        nic = host.links.get(there.physical)
+        if nic is not None and snapshot.take(host.links, nic).addresses:
+            state.forget(host.instance)
+            return [f"{there.physical} was set up anew at boot: what was saved before is dropped"]
+    return ["rolling back an earlier attempt that did not finish", *_give_back(host, there)]
+
+
+def _give_back(host: Host, there: State) -> list[str]:
+    done = steps.run(GiveBack(host, there).steps())
+    state.forget(host.instance)
+    return done
+
+
+def _leaving(there: State) -> str:
+    """A half take-over stays one: what it had not come to is not missing since."""
+    return LEAVING if there.phase == TAKEN else there.phase
+
+
+@contextlib.contextmanager
+def _rollback(host: Host, now: State) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        _restore(core, links, state)
+        _give_back(host, now)
         if isinstance(error, OSError):
             what = error.filename or "a system call"
             raise VrouterError(
-                f"vhost up on {state.physical}: cannot {what}: {error.strerror}; "
-                f"{state.physical} is as it was"
+                f"vhost up on {now.physical}: cannot {what}: {error.strerror}; "
+                f"{now.physical} is as it was"
             ) from error
         raise
 
 
-def _usable(core: DpCore, links: Netlink, physical: str) -> Link:
-    nic = links.need(physical)
+def _usable(host: Host, physical: str, *, left_over: bool = False) -> Link:
+    nic = host.links.need(physical)
     if physical in (VHOST, INNER) or nic.hardware != ARPHRD_ETHER:
         raise DeviceError(f"{physical} cannot be the physical device: it must be an Ethernet NIC")
-    for vif in core.vifs.items():
+    if host.core is None:
+        raise NotLoaded(host.instance.name)
+    if left_over:
+        return nic
+    for vif in host.core.vifs.items():
         if vif.ifindex == nic.ifindex or vif.name == VHOST:
             raise Refused(
                 f"{vif.name} is vif0/{vif.idx} already: delete it first (vif --delete {vif.idx})"
             )
-    if links.get(VHOST) is not None:
+    if host.links.get(VHOST) is not None:
         raise Refused(f"netdevice {VHOST} exists already: delete it first (ip link del {VHOST})")
     return nic
 
 
-def _is_whole(core: DpCore, links: Netlink, state: State) -> bool:
-    outer, inner, nic = links.get(VHOST), links.get(INNER), links.get(state.physical)
-    if outer is None or inner is None or nic is None:
+def _refusal(physical: str, blocking: list[Finding]) -> str:
+    more = f" (and {len(blocking) - 1} more)" if len(blocking) > 1 else ""
+    return (
+        f"{physical} is held{more}: {blocking[0]}; `vrouter vhost up --physical {physical} "
+        "--dry-run` lists all, --force takes it nevertheless"
+    )
+
+
+def _is_whole(host: Host, there: State) -> bool:
+    outer, inner = host.links.get(VHOST), host.links.get(INNER)
+    nic = host.links.get(there.physical)
+    if host.core is None or outer is None or inner is None or nic is None:
         return False
-    found = {vif.ifindex for vif in core.vifs.items()}
+    found = {vif.ifindex for vif in host.core.vifs.items()}
     return {inner.ifindex, nic.ifindex} <= found
 
 
-def _create_pair(links: Netlink, name: str, mac: bytes, mtu: int) -> bool:
-    there = links.get(name)
-    if there is not None:
-        if there.kind != "veth":
-            raise DeviceError(f"netdevice {name} exists and is a {there.kind}, not ours")
-        return False
-    outer = links.add_veth(name, inner_end(name), mac=mac, mtu=mtu)
-    inner = links.need(inner_end(name))
-    # the inner end is dp-core's: the kernel must not speak on it
-    links.no_link_local(inner)
-    netns.sysctl(f"net/ipv6/conf/{inner.name}/disable_ipv6", 1)
-    links.set(inner, state="up")
-    links.set(outer, state="up")
-    for end in (outer, inner):
-        links.wait_ready(end.name)
-    return True
-
-
-def _take_over(core: DpCore, links: Netlink, nic: Link, state: State) -> list[str]:
-    done = [f"saved the addresses and routes of {nic.name}"]
-    _create_pair(links, VHOST, nic.mac, nic.mtu)
-    _copy_sysctls(nic.name, VHOST)
-    outer, inner = links.need(VHOST), links.need(INNER)
-    done.append(f"made {VHOST} with MAC {mac_text(nic.mac)}, MTU {nic.mtu}")
-    packet_devices_up(links)
-    if not nic.up:
-        links.set(nic, state="up")
-    idx = core.vifs.free_idx(nic.ifindex)
-    core.vifs.add(
-        Vif(
-            idx=idx,
-            name=nic.name,
-            type=VifType.PHYSICAL,
-            vrf=0,
-            mac=nic.mac,
-            flags=VifFlag.VHOST_PHYS,
-            os_ifindex=nic.ifindex,
-            ifindex=nic.ifindex,
-        )
-    )
-    host_idx = core.vifs.free_idx(outer.ifindex)
-    core.vifs.add(
-        Vif(
-            idx=host_idx,
-            name=VHOST,
-            type=VifType.HOST,
-            vrf=0,
-            mac=nic.mac,
-            flags=VifFlag(0),
-            os_ifindex=outer.ifindex,
-            ifindex=inner.ifindex,
-            xconnect=idx,
-        )
-    )
-    done.append(f"added vif0/{idx} ({nic.name}) and vif0/{host_idx} ({VHOST}), cross-connected")
-    takeover.copy_neighbours(nic.ifindex, outer.ifindex)
-    takeover.move(state.saved, outer.ifindex, VHOST)
-    saved = state.saved
-    done.append(
-        f"moved {len(saved.addresses)} address(es) and {len(saved.routes)} route(s) "
-        f"from {nic.name} to {VHOST}"
-    )
-    return done
-
-
-def _restore(core: DpCore, links: Netlink, state: State) -> list[str]:
-    """Undo as much as was done; every step is safe when its object is not there."""
-    done: list[str] = []
-    nic, outer = links.get(state.physical), links.get(VHOST)
-    # read before the NIC gets its routes: two equal IPv6 routes become one with two next hops
-    leaving = takeover.collect(VHOST, outer.ifindex) if outer is not None else None
-    if nic is not None:
-        if outer is not None:
-            takeover.copy_neighbours(outer.ifindex, nic.ifindex)
-        takeover.move(state.saved, nic.ifindex, nic.name, back=True)
-        done.append(
-            f"gave {nic.name} back {len(state.saved.addresses)} address(es) and "
-            f"{len(state.saved.routes)} route(s)"
-        )
-    else:
-        done.append(f"{state.physical} is gone: there is nothing to give its addresses to")
-    if leaving is not None:
-        takeover.take_away(leaving)
-    done += _delete_vifs(core, state)
-    if links.delete(VHOST):
-        done.append(f"removed {VHOST}")
-    packet_devices_down(links)
-    if nic is not None and not state.was_up:
-        links.set(nic, state="down")
-    _state_path(core.instance).unlink(missing_ok=True)
-    return done
-
-
-def _delete_vifs(core: DpCore, state: State) -> list[str]:
-    ours = [
-        vif
-        for vif in core.vifs.items()
-        if vif.name == VHOST or (vif.type == VifType.PHYSICAL and vif.ifindex == state.ifindex)
-    ]
-    # vhost0 first: its going releases the physical vif
-    for vif in sorted(ours, key=lambda one: one.type != VifType.HOST):
-        core.vifs.delete(vif.idx)
-    return [f"deleted vif0/{vif.idx} ({vif.name})" for vif in ours]
-
-
-def _copy_sysctls(source: str, target: str) -> None:
-    for family, keys in _COPIED.items():
-        base = Path("/proc/sys/net") / family / "conf"
-        for key in keys:
-            with contextlib.suppress(OSError):
-                (base / target / key).write_text((base / source / key).read_text())
+def undo(instance: Instance, token: str, why: str) -> list[str]:
+    """What the guard does: `down`, tried for a while, whatever is in the way at first."""
+    end = time.monotonic() + 600
+    while True:
+        try:
+            return [f"{why}: {VHOST} goes down", *down(instance, token=token)]
+        except VrouterError as error:
+            if time.monotonic() > end:
+                return [f"{why}: gave up: {error}"]
+            time.sleep(1)

@@ -21,6 +21,7 @@ from vrouter.dpcore.names import VifType
 from vrouter.dpcore.records import Vif
 from vrouter.dpcore.sizes import SMALL
 from vrouter.host import devices, netns, offload, ports, vhost
+from vrouter.host.holders import Holders
 from vrouter.host.netlink import Netlink
 from vrouter.lab import state
 from vrouter.lab.program import l3_encap, program
@@ -36,6 +37,7 @@ from vrouter.lab.topology import (
 )
 
 Say = Callable[[str], None]
+_NOBODY = Holders([], [])  # of a NIC that was made just now
 _NODE = re.compile(r"(h|vm)[0-9]+|gw")
 _GRACE = 2.0  # seconds between SIGTERM and SIGKILL
 
@@ -108,7 +110,7 @@ def _next_stage(there: Lab, lab: Lab, say: Say) -> Lab:
     claimed = state.claim(replace(there, stage=lab.stage), "building")
     for host in claimed.hosts:
         with netns.enter(claimed.netns(host.name)):
-            vhost.up(find_instance(claimed.instance(host.name)), NIC)
+            vhost.up(find_instance(claimed.instance(host.name)), NIC, holders=_NOBODY)
         say(f"{host.name}: {NIC} behind vhost0")
     return state.finish(claimed)
 
@@ -167,7 +169,7 @@ def _host(lab: Lab, host: Host) -> None:
         devices.ensure_packet_devices(core)
         if lab.stage < 2:
             return
-        vhost.up(instance, NIC)
+        vhost.up(instance, NIC, holders=_NOBODY)
         for vm in lab.vms:
             if vm.host == host.name:
                 _vm(core, lab, vm)

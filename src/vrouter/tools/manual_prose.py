@@ -135,6 +135,21 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "command that mends each; what is stale, with the command that removes it.",
         ),
         (
+            "VHOST",
+            "up moves all addresses, routes of all tables, rules, and neighbours entered by hand "
+            "from the NIC to vhost0, which has the NIC's MAC, MTU, queue length and sysctls, joins "
+            "the multicast groups that are joined on the NIC, and gets a dhclient of the NIC "
+            "together with its lease. It refuses, and says what to do, when that would cut "
+            "somebody off: firewall rules or sockets that name the NIC, devices on top of it, an "
+            "address that nobody would renew. All of that is looked at before anything is "
+            "changed.\n\n"
+            "What the NIC had is in /var/lib/vrouter/NAME/vhost.json first. A guard process, in a "
+            "session of its own, gives it back when the command is killed, or when nobody confirms "
+            "in time; it tells syslog and /run/vrouter/NAME/vhost.log. down works after a reboot "
+            "too, and without a loaded dp-core. What somebody has changed since is left as it is, "
+            "and said.",
+        ),
+        (
             "TRACE",
             "A block for each packet: a line with its id and CPU, then a line for each event "
             "with the time since the packet came in, what happened (rx, decap, bridge, inet, "
@@ -143,7 +158,9 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
         ),
         (
             "JSON",
-            "load, unload, vhost: changed and done (array of lines). status: instance, loaded, "
+            "load, unload, vhost: changed and done (array of lines). vhost up and down with "
+            "--dry-run: changed, would (array of lines) and findings (array of kind, text, remedy, "
+            "blocks). status: instance, loaded, "
             "loaded_at, exchanged_at, version, tools_version, abi_version (of the tables), "
             "tools_abi_version (null: unknown), object_sha256, profile, netns_inode, netns "
             "(here, elsewhere, gone), agent (null: none), attached (array of vif, device, "

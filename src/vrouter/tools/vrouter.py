@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vrouter.dpcore.errors import KernelLacks, Refused, UsageError, VrouterError
 from vrouter.lab import cli as lab_cli
-from vrouter.tools import argtypes
+from vrouter.tools import argtypes, vrouter_vhost
 from vrouter.tools.common import (
     ToolParser,
     emit_json,
@@ -33,6 +33,12 @@ EXAMPLES = """\
   vrouter status               what is loaded and attached, what hurts and what mends it
   vrouter vhost up --physical eth1
                                put vhost0 in the place of eth1
+  vrouter vhost up --physical eth1 --dry-run
+                               say what that would do, and who holds eth1
+  vrouter vhost up --physical eth0 --confirm 60
+                               the same for the NIC that you are logged in by
+  vrouter vhost confirm        keep it
+  vrouter vhost down           give eth0 back what it had
   vrouter trace --drops        every dropped packet, live
   vrouter lab up two-hosts     a whole overlay network to play with
   vrouter lab up one-host --stage 1
@@ -57,7 +63,7 @@ def build_parser() -> ToolParser:
     _add_load(commands)
     _command(commands, "unload", "detach dp-core, remove its tables and pkt1-3", _unload)
     _command(commands, "status", "show what is loaded, attached and used", _status)
-    _add_vhost(commands)
+    vrouter_vhost.add_arguments(commands, _command)
     _add_trace(commands)
     text = "networks in namespaces, for learning and tests"
     lab = commands.add_parser("lab", help=text, description=text)
@@ -98,21 +104,6 @@ def _add_load(commands: Commands) -> None:
     load.add_argument(
         "--object", type=Path, metavar="FILE", help="dp-core object (default: the one shipped)"
     )
-
-
-def _add_vhost(commands: Commands) -> None:
-    text = "put vhost0 in the place of a NIC, and give everything back"
-    vhost: ToolParser = commands.add_parser("vhost", help=text, description=text)
-    actions = vhost.add_subparsers(dest="action", metavar="ACTION", required=True)
-    up = _command(actions, "up", "make vhost0, move the NIC's addresses and routes to it", _up)
-    up.add_argument(
-        "--physical",
-        type=argtypes.device_name,
-        metavar="DEV",
-        required=True,
-        help="the NIC that vhost0 stands for",
-    )
-    _command(actions, "down", "give the NIC back what it had, remove vhost0", _down)
 
 
 def _add_trace(commands: Commands) -> None:
@@ -236,15 +227,17 @@ def _unload(args: argparse.Namespace) -> None:
 
 def _remove_devices(args: argparse.Namespace, instance: Instance) -> list[str]:
     """vhost0 first gives the NIC back what it took; nothing to do where the namespace is gone."""
+    from vrouter.host import devices, vhost  # noqa: PLC0415 - pyroute2 takes 240 ms
+
     fd = instance.open_netns()
     if fd is None:
+        vhost.forget(instance)
         return [f"the network namespace of {instance.name} is gone, and its devices with it"]
     from os import close  # noqa: PLC0415
 
     close(fd)
-    from vrouter.host import devices, vhost  # noqa: PLC0415 - pyroute2 takes 240 ms
-
-    lines = vhost.down(instance) if vhost.physical_of(instance) is not None else []
+    lines = [line for line in vhost.down(instance) if not line.endswith("nothing to do")]
+    vhost.forget(instance)
     with open_core(args, any_abi=True) as core:
         return [*lines, *devices.remove_packet_devices(core)]
 
@@ -253,20 +246,6 @@ def _status(args: argparse.Namespace) -> None:
     from vrouter.tools import vrouter_status  # noqa: PLC0415
 
     vrouter_status.show(args)
-
-
-def _up(args: argparse.Namespace) -> None:
-    from vrouter.host import vhost  # noqa: PLC0415 - pyroute2 takes 240 ms
-
-    lines = vhost.up(open_instance(args), args.physical)
-    _done(args, lines, changed=not lines[-1].endswith("already"))
-
-
-def _down(args: argparse.Namespace) -> None:
-    from vrouter.host import vhost  # noqa: PLC0415 - pyroute2 takes 240 ms
-
-    lines = vhost.down(open_instance(args))
-    _done(args, lines, changed=not lines[-1].endswith("nothing to do"))
 
 
 def _trace(args: argparse.Namespace) -> None:

@@ -14,9 +14,10 @@ _vrouter_words() {
     "vrouter load") echo "-h --help --name --json --version --profile --size --object" ;;
     "vrouter unload") echo "-h --help --name --json --version" ;;
     "vrouter status") echo "-h --help --name --json --version" ;;
-    "vrouter vhost") echo "-h --help up down" ;;
-    "vrouter vhost up") echo "-h --help --name --json --version --physical" ;;
-    "vrouter vhost down") echo "-h --help --name --json --version" ;;
+    "vrouter vhost") echo "-h --help up confirm down" ;;
+    "vrouter vhost up") echo "-h --help --name --json --version --physical --confirm --force --dry-run" ;;
+    "vrouter vhost confirm") echo "-h --help --name --json --version" ;;
+    "vrouter vhost down") echo "-h --help --name --json --version --dry-run --forget" ;;
     "vrouter trace") echo "-h --help --name --json --version --count --seconds --drops --host --proto" ;;
     "vrouter lab") echo "-h --help up show exec down demo" ;;
     "vrouter lab up") echo "-h --help --encap --forwarding --stage --wire --id" ;;
