@@ -63,9 +63,11 @@ lint: setup
 	@$(OWN) $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/mypy -p bench -p tests
 
 test: root bpf lint
+	@$(SETUP) test_packages
 	@$(OWN) $(BIN)/pytest -m "not soak" $(TESTS) $(PYTEST_ARGS)
 
 soak: root bpf
+	@$(SETUP) test_packages
 	@$(OWN) $(BIN)/pytest -m soak tests $(SOAK_ARGS)
 
 bench: root bpf

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Prepare this machine and folder: distribution packages that are missing, a Python, .venv.
 # Does only what is not done yet; prints a line for what it does.
-#   setup.sh packages   install missing distribution packages (needs root and apt-get)
-#   setup.sh venv       make .venv with vrouter and its test tools
-#   setup.sh own        give files that root made here to the user who called sudo
+#   setup.sh packages       install missing distribution packages (needs root and apt-get)
+#   setup.sh test_packages  those that only the tests need
+#   setup.sh venv           make .venv with vrouter and its test tools
+#   setup.sh own            give files that root made here to the user who called sudo
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -31,17 +32,21 @@ missing_packages() {
     have ethtool || echo ethtool
     have man || echo man-db
     have sysctl || echo procps
-    # the tests of vhost0: firewalls, and a leased address with the owners that it may have
-    have nft || echo nftables
-    have iptables || echo iptables
-    have dnsmasq || echo dnsmasq-base
-    have dhclient || echo isc-dhcp-client
-    have ifup || echo ifupdown
-    have systemd-analyze || echo systemd
     if [ ! -x .venv/bin/python ]; then
         python=$(find_python) || { echo python3; python=python3; }
         "$python" -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv
     fi
+}
+
+missing_for_tests() {
+    # vhost0: firewalls, and a leased address with the owners that it may have
+    have nft || echo nftables
+    have iptables || echo iptables
+    have dnsmasq || echo dnsmasq-base
+    have dhclient || echo isc-dhcp-client
+    have busybox || echo busybox
+    have ifup || echo ifupdown
+    have systemd-analyze || echo systemd
 }
 
 find_python() {
@@ -55,7 +60,15 @@ find_python() {
 }
 
 packages() {
-    wanted=$(missing_packages | tr '\n' ' ')
+    install_missing missing_packages
+}
+
+test_packages() {
+    install_missing missing_for_tests
+}
+
+install_missing() {
+    wanted=$("$1" | tr '\n' ' ')
     [ -n "$wanted" ] || return 0
     have apt-get || die "missing: $wanted- there is no apt-get here: install them with your" \
         "distribution's own tool, then run this again"
@@ -67,7 +80,7 @@ packages() {
     # shellcheck disable=SC2086 # a list of words
     apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install $wanted >/dev/null ||
         die "apt-get could not install: $wanted"
-    left=$(missing_packages | tr '\n' ' ')
+    left=$("$1" | tr '\n' ' ')
     [ -z "$left" ] || die "still missing after apt-get install: $left"
 }
 
@@ -93,6 +106,6 @@ own() {
 }
 
 case "${1:-}" in
-packages | venv | own) "$1" ;;
-*) die "usage: setup.sh packages|venv|own" ;;
+packages | test_packages | venv | own) "$1" ;;
+*) die "usage: setup.sh packages|test_packages|venv|own" ;;
 esac

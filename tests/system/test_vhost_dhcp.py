@@ -184,6 +184,27 @@ def test_a_dhclient_run_by_a_supervisor_is_refused(room: Room) -> None:
         client.kill()
 
 
+def test_a_client_that_takes_its_address_along_is_refused(room: Room, tmp_path: Path) -> None:
+    script = tmp_path / "bound"
+    script.write_text(
+        '#!/bin/sh\n[ "$1" = bound ] && ip addr add $ip/24 dev $interface valid_lft $lease '
+        "preferred_lft $lease\n"
+    )
+    script.chmod(0o755)
+    enter = ["nsenter", "-m", "-n", "-t", str(room._process.pid)]
+    with subprocess.Popen(
+        [*enter, "busybox", "udhcpc", "-f", "-i", "nic", "-s", str(script)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as client:
+        wait_until(lambda: room.lease("nic")[0] != "")
+        done = room.run("vrouter vhost up --physical nic")
+        assert done.returncode == 3
+        assert "udhcpc (process" in done.stdout and "run dhclient instead" in done.stdout
+        assert "10.0.0.5" in room.lease("nic")[0]
+        client.kill()
+
+
 def test_ifup_and_ifdown_vhost0_with_a_lease(room: Room) -> None:
     (room.folder / "interfaces").write_text(
         "iface nic inet manual\niface vhost0 inet dhcp\n    vrouter-physical nic\n"
