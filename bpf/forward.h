@@ -11,6 +11,7 @@
 
 #include "arp.h"
 #include "decap.h"
+#include "nd.h"
 
 /* A unicast MAC that no entry has. */
 static __always_inline int vr_unknown_unicast(struct __sk_buff *skb, struct vr_packet *pkt)
@@ -26,13 +27,21 @@ static __always_inline int vr_unknown_unicast(struct __sk_buff *skb, struct vr_p
 	return VR_GO_ON;
 }
 
-/* The rules of ARP are for what a VM sends, and for what tunnels bring. */
-static __always_inline int vr_is_overlay_arp(const struct vr_packet *pkt)
+/* The rules of ARP and ND are for what a VM sends, and for what tunnels bring. */
+static __always_inline int vr_is_overlay(const struct vr_packet *pkt)
 {
-	if (pkt->proto != bpf_htons(ETH_P_ARP))
-		return 0;
 	return pkt->flags & VP_FROM_TUNNEL ||
 	       (pkt->vif_type == VIF_TYPE_VIRTUAL && !pkt->lookups);
+}
+
+/* How an address is found is decided here; VR_ARP_BRIDGE for all else. */
+static __always_inline int vr_neighbours(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	if (pkt->proto == bpf_htons(ETH_P_ARP) && vr_is_overlay(pkt))
+		return vr_arp_overlay(skb, pkt);
+	if (pkt->proto == bpf_htons(ETH_P_IPV6) && vr_is_overlay(pkt))
+		return vr_nd_overlay(skb, pkt);
+	return VR_ARP_BRIDGE;
 }
 
 /* Looks a frame up in its VRF's bridge table. */
@@ -45,11 +54,9 @@ __noinline int vr_bridge_input(struct __sk_buff *skb, struct vr_packet *pkt)
 		return TC_ACT_SHOT;
 	if (vr_parse_l2(skb, pkt))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-	if (vr_is_overlay_arp(pkt)) {
-		ret = vr_arp_overlay(skb, pkt);
-		if (ret != VR_ARP_BRIDGE)
-			return ret;
-	}
+	ret = vr_neighbours(skb, pkt);
+	if (ret != VR_ARP_BRIDGE)
+		return ret;
 	eth = vr_bytes(skb, 0, ETH_HLEN);
 	if (!eth)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
@@ -63,15 +70,10 @@ __noinline int vr_bridge_input(struct __sk_buff *skb, struct vr_packet *pkt)
 	return VR_GO_ON;
 }
 
-/* Looks an IPv4 packet up in its VRF's routes. */
-__noinline int vr_inet_input(struct __sk_buff *skb, struct vr_packet *pkt)
+/* Goes on as the look-up of a route said (enum vr_inet_verdict). */
+static __always_inline int vr_routed(struct __sk_buff *skb, struct vr_packet *pkt, int verdict)
 {
-	if (!pkt)
-		return TC_ACT_SHOT;
-	if (pkt->proto != bpf_htons(ETH_P_IP))
-		return vr_drop(skb, pkt, VR_DROP_INVALID_PROTOCOL);
-	pkt->flags |= VP_L3;
-	switch (vr_inet_route(skb, pkt)) {
+	switch (verdict) {
 	case VR_INET_OK:
 		if (vr_untag(skb, pkt))
 			return vr_drop(skb, pkt, VR_DROP_PULL);
@@ -86,6 +88,23 @@ __noinline int vr_inet_input(struct __sk_buff *skb, struct vr_packet *pkt)
 	default:
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
 	}
+}
+
+/* Looks an IPv4 or IPv6 packet up in its VRF's routes. */
+__noinline int vr_inet_input(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	int verdict;
+
+	if (!pkt)
+		return TC_ACT_SHOT;
+	if (pkt->proto == bpf_htons(ETH_P_IP))
+		verdict = vr_inet_route(skb, pkt);
+	else if (pkt->proto == bpf_htons(ETH_P_IPV6))
+		verdict = vr_inet6_route(skb, pkt);
+	else
+		return vr_drop(skb, pkt, VR_DROP_INVALID_PROTOCOL);
+	pkt->flags |= VP_L3;
+	return vr_routed(skb, pkt, verdict);
 }
 
 /* Nexthop Encap: to a vif of this host. */
@@ -126,6 +145,7 @@ static __always_inline int vr_receive(struct __sk_buff *skb, struct vr_packet *p
 static __always_inline int vr_l2_receive(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	struct vr_arp arp = {};
+	struct vr_nd nd = {};
 
 	VR_COUNT_VRF(pkt->vrf, l2_receives);
 	if (pkt->flags & VP_L3)
@@ -137,6 +157,9 @@ static __always_inline int vr_l2_receive(struct __sk_buff *skb, struct vr_packet
 			return vr_drop(skb, pkt, VR_DROP_INVALID_PROTOCOL);
 		return vr_trap(skb, pkt, VR_TRAP_ARP, 0);
 	}
+	if (pkt->proto == bpf_htons(ETH_P_IPV6) && !vr_nd_read(skb, pkt, &nd) &&
+	    nd.type == VR_ND_NA)
+		return vr_trap(skb, pkt, VR_TRAP_L3_PROTOCOLS, 0);
 	return vr_inet_input(skb, pkt);
 }
 

@@ -33,32 +33,33 @@ def from_vm(packet: Packet) -> Outcome:
         if not packet.l2.multicast:
             return l2.bridge(packet)
         packet.trap_copy(Trap.ARP)
-        return _flood_of_vm(packet)
+        return flood_of_vm(packet)
     if packet.l2.tagged:
-        return _flood_of_vm(packet)
+        return flood_of_vm(packet)
     found = packet.state.lookup(packet.vrf, arp.tpa)
     if arp.gratuitous:
         if packet.vif.has(VifFlag.MAC_PROXY):
             return packet.drop(Drop.INVALID_ARP)
         if found is not None and found.has(RouteFlag.ARP_TRAP):
             packet.trap_copy(Trap.ARP)
-        return _flood_of_vm(packet)
-    if packet.vif.has(VifFlag.NO_MAC_PROXY) and not _is_gateway(packet, found):
+        return flood_of_vm(packet)
+    if packet.vif.has(VifFlag.NO_MAC_PROXY) and not is_gateway(packet, found):
         return packet.drop(Drop.INVALID_ARP)
     proxied = found is not None and found.has(RouteFlag.ARP_PROXY)
     if not proxied and not packet.vif.has(VifFlag.MAC_PROXY):
-        return _flood_of_vm(packet)
+        return flood_of_vm(packet)
     entry = packet.state.stitched(found) if found is not None else None
     if entry is not None:
         packet.count_vrf("arp_virtual_stitch")
         return packet.send(packet.vif, arp_answer(packet.frame, entry.mac))
     if found is not None and found.has(RouteFlag.ARP_FLOOD):
-        return _flood_of_vm(packet)
+        return flood_of_vm(packet)
     packet.count_vrf("arp_virtual_proxy")
     return packet.send(packet.vif, arp_answer(packet.frame, packet.vif.mac))
 
 
-def _flood_of_vm(packet: Packet) -> Outcome:
+def flood_of_vm(packet: Packet) -> Outcome:
+    """To all of the network, counted as asked by a VM."""
     packet.count_vrf("arp_virtual_flood")
     return l2.flood(packet)
 
@@ -88,7 +89,7 @@ def from_underlay(packet: Packet) -> Outcome:
         packet.xconnect_copy()
         return packet.trap(Trap.ARP)
     found = packet.state.lookup(packet.vrf, arp.tpa)
-    if found is None or not found.has(RouteFlag.ARP_PROXY) or not _is_hosted(packet, found):
+    if found is None or not found.has(RouteFlag.ARP_PROXY) or not is_hosted(packet, found):
         return packet.xconnect()
     return packet.send(packet.vif, arp_answer(packet.frame, packet.vif.mac))
 
@@ -105,35 +106,36 @@ def from_tunnel(packet: Packet) -> Outcome:
     if arp.op == 2:
         return l2.bridge(packet)
     if packet.l2.tagged or arp.gratuitous:
-        return _flood_of_fabric(packet)
+        return flood_of_fabric(packet)
     found = packet.state.lookup(packet.vrf, arp.tpa)
     if found is None:
-        return _flood_of_fabric(packet)
+        return flood_of_fabric(packet)
     entry = packet.state.stitched(found)
     if entry is None and found.has(RouteFlag.ARP_FLOOD):
-        return _flood_of_fabric(packet)
-    if _is_gateway(packet, found):
+        return flood_of_fabric(packet)
+    if is_gateway(packet, found):
         return packet.drop(Drop.INVALID_ARP)
-    if entry is None or not _is_hosted(packet, found):
-        return _flood_of_fabric(packet)
+    if entry is None or not is_hosted(packet, found):
+        return flood_of_fabric(packet)
     packet.count_vrf("arp_physical_stitch")
     packet.frame = arp_answer(packet.frame, entry.mac)
     packet.outer_src, packet.uuc_flood = None, False
     return l2.bridge(packet, arp.sha)
 
 
-def _flood_of_fabric(packet: Packet) -> Outcome:
+def flood_of_fabric(packet: Packet) -> Outcome:
+    """To all of the network, counted as asked by another host."""
     packet.count_vrf("arp_physical_flood")
     return l2.flood(packet)
 
 
-def _is_gateway(packet: Packet, found: Route | None) -> bool:
+def is_gateway(packet: Packet, found: Route | None) -> bool:
     """Whether the target is the router itself."""
     nh = packet.state.valid_nexthop(found.nh) if found is not None else None
     return nh is not None and nh.type in (NhType.RECEIVE, NhType.L2_RECEIVE)
 
 
-def _is_hosted(packet: Packet, found: Route) -> bool:
+def is_hosted(packet: Packet, found: Route) -> bool:
     """Whether a VM behind a vif of this host has the address."""
     entry = packet.state.stitched(found)
     ids = [found.nh] + ([entry.nh] if entry is not None else [])

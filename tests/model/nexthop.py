@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each type of nexthop does with a packet."""
 
-from . import arp, composite, decap, l2, l3, tunnel
+from . import arp, composite, decap, l2, l3, nd, tunnel
 from .const import (
     ETH_ARP,
     ETH_IPV4,
+    ETH_IPV6,
+    ICMP6_NA,
     Drop,
     Family,
     NhFlag,
@@ -71,7 +73,7 @@ def to_host(packet: Packet, nh: Nexthop) -> Outcome:
 
 
 def _l2_receive(packet: Packet) -> Outcome:
-    """The MAC is the router's: IPv4 is routed, an ARP reply is for the agent."""
+    """The MAC is the router's: IP is routed, ARP replies and advertisements are the agent's."""
     packet.count_vrf("l2_receives")
     if packet.l3:
         return packet.drop(Drop.INVALID_PROTOCOL)
@@ -81,9 +83,19 @@ def _l2_receive(packet: Packet) -> Outcome:
         except BadPacketError:
             return packet.drop(Drop.INVALID_ARP)
         return packet.trap(Trap.ARP) if reply else packet.drop(Drop.INVALID_PROTOCOL)
-    if packet.l2.proto != ETH_IPV4:
+    if packet.l2.proto == ETH_IPV6 and _is_advertisement(packet):
+        return packet.trap(Trap.L3_PROTOCOLS)
+    if packet.l2.proto not in (ETH_IPV4, ETH_IPV6):
         return packet.drop(Drop.INVALID_PROTOCOL)
     return l3.route(packet)
+
+
+def _is_advertisement(packet: Packet) -> bool:
+    try:
+        message = nd.parse(packet)
+    except nd.BadNdError:
+        return False
+    return message is not None and message.type == ICMP6_NA
 
 
 def _resolve(packet: Packet, nh: Nexthop) -> Outcome:
@@ -103,4 +115,6 @@ def _translate(packet: Packet, nh: Nexthop) -> Outcome:
         return l3.route(packet)
     if packet.l2.proto == ETH_ARP and packet.tunnelled and not packet.l3:
         return arp.from_tunnel(packet)
+    if packet.l2.proto == ETH_IPV6 and packet.tunnelled and not packet.l3:
+        return nd.from_tunnel(packet)
     return l2.bridge(packet)

@@ -12,8 +12,8 @@ from tests.unit.table_fixtures import core, fresh, needs_root
 
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import BadValue, NoSuchEntry, Refused, TableFull
-from vrouter.dpcore.inet import _packer
 from vrouter.dpcore.names import BridgeFlag, RouteFlag
+from vrouter.dpcore.packing import packer
 from vrouter.dpcore.records import BridgeEntry, Route, VrfStats
 
 __all__ = ["core", "fresh"]
@@ -85,7 +85,7 @@ def test_label_and_flags_go_together(core: DpCore) -> None:
         ({"label": 1 << 24}, BadValue, "label"),
         ({"flags": RouteFlag(0x100)}, BadValue, "no such flag"),
         ({"bridge": 1 << 30}, BadValue, "bridge"),
-        ({"prefix": IPv6Network("2001:db8::/32")}, Refused, "IPv6 routes come later"),
+        ({"prefix": IPv6Network("2001:db8::/32")}, BadValue, "holds IPv4 prefixes"),
     ],
 )
 def test_wrong_routes(
@@ -104,7 +104,7 @@ def test_the_fast_packer_packs_as_the_layout_does(core: DpCore) -> None:
     ]:
         layout = core.layouts.layout(struct)
         values = [0x81, 0x0203, 0x0405, 6, 7][: len(names)]
-        packed = _packer(layout, names)(*values)
+        packed = packer(layout, names)(*values)
         assert packed == layout.pack(**dict(zip(names, values, strict=True)))
 
 

@@ -10,6 +10,7 @@ from itertools import compress, count
 from typing import Final, TypeVar
 
 from .btf import Btf
+from .changes import ChangeLog
 from .errors import BadValue, VrouterError
 from .instance import Instance
 from .layout import Layout
@@ -85,14 +86,25 @@ class Home:
         self._words: dict[str, Words] = {}
         self._slots: dict[str, SlotAllocator] = {}
         self._btf: Btf | None = None
+        self._changes: ChangeLog | None = None
 
     def close(self) -> None:
         """Closes every map that was opened."""
+        if self._changes is not None:
+            self._changes.close()
+            self._changes = None
         for words in self._words.values():
             words.close()
         for opened in self._maps.values():
             opened.close()
         self._words, self._maps, self._slots = {}, {}, {}
+
+    @property
+    def changes(self) -> ChangeLog:
+        """Where writers of routes and MACs note what they do."""
+        if self._changes is None:
+            self._changes = ChangeLog(self)
+        return self._changes
 
     def lock(self) -> AbstractContextManager[None]:
         """The writers' lock of the instance (re-entrant). Raises Busy."""
