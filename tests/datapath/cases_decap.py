@@ -102,8 +102,8 @@ VXLAN = [
         ((B, "vrf_translates"), L3),
     ),
     lost(
-        "VXLAN: a VNI for routing, but no IPv4",
-        vxlan(5006, eth(s.VM1_MAC, s.REMOTE_MAC, ip6())),
+        "VXLAN: a VNI for routing, but no IP",
+        vxlan(5006, eth(s.VM1_MAC, s.REMOTE_MAC, type=0x88CC)),
         Drop.INVALID_PROTOCOL,
         ((B, "vrf_translates"),),
     ),
@@ -215,12 +215,6 @@ MPLS = [
         eth(s.VM1_MAC, s.GATEWAY, ip("10.1.1.1", src="10.1.1.3", ttl=63)),
         ((B, "vrf_translates"), L3),
     ),
-    lost(
-        "MPLSoUDP: IPv6 for a VRF",
-        mplsoudp(1004, BARE6),
-        Drop.INVALID_PROTOCOL,
-        ((B, "vrf_translates"),),
-    ),
     to_vm1("MPLSoGRE: a packet", mplsogre(1000, BARE), BY_LABEL, (L3,)),
     to_vm1("MPLSoGRE: a packet, checksum", mplsogre(1000, BARE, csum=1), BY_LABEL, (L3,)),
     to_vm1("MPLSoGRE: a packet, key", mplsogre(1000, BARE, key=1), BY_LABEL, (L3,)),
@@ -257,7 +251,7 @@ MPLS = [
     lost(
         "a label for L2 Receive, IPv6 inside",
         mplsoudp(1005, eth(s.VM1_MAC, s.FAR_MAC, ip6())),
-        Drop.INVALID_PROTOCOL,
+        Drop.DISCARD,
         ((0, "l2_receives"),),
     ),
     lost("a label that nobody has", mplsoudp(1020, BARE), Drop.INVALID_LABEL),
