@@ -34,12 +34,14 @@ static __always_inline int vr_is_overlay(const struct vr_packet *pkt)
 	       (pkt->vif_type == VIF_TYPE_VIRTUAL && !pkt->lookups);
 }
 
-/* How an address is found is decided here; VR_ARP_BRIDGE for all else. */
-static __always_inline int vr_neighbours(struct __sk_buff *skb, struct vr_packet *pkt)
+/* How an address is found is decided here; VR_ARP_BRIDGE for all else. A packet that
+ * was @routed is nobody's question any more. */
+static __always_inline int vr_neighbours(struct __sk_buff *skb, struct vr_packet *pkt,
+					 __u32 routed)
 {
 	if (pkt->proto == bpf_htons(ETH_P_ARP) && vr_is_overlay(pkt))
 		return vr_arp_overlay(skb, pkt);
-	if (pkt->proto == bpf_htons(ETH_P_IPV6) && vr_is_overlay(pkt))
+	if (pkt->proto == bpf_htons(ETH_P_IPV6) && !routed && vr_is_overlay(pkt))
 		return vr_nd_overlay(skb, pkt);
 	return VR_ARP_BRIDGE;
 }
@@ -48,13 +50,15 @@ static __always_inline int vr_neighbours(struct __sk_buff *skb, struct vr_packet
 __noinline int vr_bridge_input(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	struct ethhdr *eth;
+	__u32 routed;
 	int ret;
 
 	if (!pkt)
 		return TC_ACT_SHOT;
+	routed = pkt->flags & VP_L3;
 	if (vr_parse_l2(skb, pkt))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-	ret = vr_neighbours(skb, pkt);
+	ret = vr_neighbours(skb, pkt, routed);
 	if (ret != VR_ARP_BRIDGE)
 		return ret;
 	eth = vr_bytes(skb, 0, ETH_HLEN);

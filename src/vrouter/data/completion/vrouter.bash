@@ -6,7 +6,7 @@ _vrouter_words() {
     "dropstats") echo "--help --core --debug --clear --name --json --version" ;;
     "mpls") echo "--help --dump --get --create --delete --nh --name --json --version" ;;
     "nh") echo "--help --list --get --create --delete --type --vrf --oif --smac --dmac --sip --dip --sport --dport --l3_vxlan --cni --lbl --l2 --mc --udp --vxlan --cmc --cen --cevpn --cfa --tor --ecmp --uucf --pol --rpol --rlkup --root --ml --name --json --version" ;;
-    "rt") echo "--help --dump --get -c -d -b -v --vrf -f --family -p -l -e -n -t -r -x -P -T -F -M --name --json --version" ;;
+    "rt") echo "--help --dump --get -c -d -b --monitor -v --vrf -f --family -p -l -e -n -t -r -x -P -T -F -M --name --json --version" ;;
     "vif") echo "--help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --core --get-drop-stats --name --json --version" ;;
     "vrfstats") echo "--help --get --dump --name --json --version" ;;
     "vrinfo") echo "--help --name --json --version" ;;
