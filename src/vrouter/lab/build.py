@@ -10,7 +10,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import Refused, VrouterError
@@ -96,7 +96,8 @@ def is_whole(lab: Lab) -> bool:
 
 
 def _options(lab: Lab) -> str:
-    return f"--encap {lab.encap} --forwarding {lab.forwarding} --wire {lab.wire}"
+    options = f"--encap {lab.encap} --forwarding {lab.forwarding} --wire {lab.wire}"
+    return f"{options} --underlay {lab.underlay}"
 
 
 def _build(lab: Lab, say: Say) -> None:
@@ -133,6 +134,11 @@ def _wire(lab: Lab) -> None:
             if lab.wire == "plain":
                 offload.make_plain(NIC)
             links.add_address(NIC, host.ip, 24)
+            if lab.underlay == "6":
+                # vhost0, which takes the address over, is yet to come
+                for scope in ("all", "default", NIC):
+                    ports.quiet_ipv6(scope)
+                links.add_address(NIC, host.ip6, 64)
             links.up(NIC)
 
 
@@ -160,6 +166,9 @@ def _vm(core: DpCore, lab: Lab, vm: Vm) -> None:
             prefix=int(network.subnet.partition("/")[2]),
             gateway=network.gateway,
             mtu=VM_MTU,
+            ip6=vm.ip6,
+            prefix6=int(network.subnet6.partition("/")[2]),
+            gateway6=network.gateway6,
         ),
     )
     core.vifs.add(
@@ -171,6 +180,7 @@ def _vm(core: DpCore, lab: Lab, vm: Vm) -> None:
             mac=ROUTER_MAC,
             nh_id=l3_encap(lab, vm),
             ip=IPv4Address(vm.ip),
+            ip6=IPv6Address(vm.ip6),
             os_ifindex=link.ifindex,
             ifindex=link.ifindex,
             peer=True,

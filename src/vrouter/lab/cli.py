@@ -31,6 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wire", choices=topology.WIRES, default="tso",
         help="a wire with segmentation offload, or without any offload (tso)",
     )  # fmt: skip
+    up.add_argument(
+        "--underlay", choices=topology.UNDERLAYS, default="4",
+        help="IP version of the tunnels' outer headers (4)",
+    )  # fmt: skip
     up.add_argument("--id", help=f"prefix of all its names (default: ${_ENV}, else LAB)")
 
     show = actions.add_parser("show", help="name the nodes of a lab")
@@ -73,7 +77,12 @@ def _up(args: argparse.Namespace) -> int:
 
     lab_id = args.id or os.environ.get(_ENV) or args.lab
     wanted = topology.plan(
-        args.lab, lab_id, encap=args.encap, forwarding=args.forwarding, wire=args.wire
+        args.lab,
+        lab_id,
+        encap=args.encap,
+        forwarding=args.forwarding,
+        wire=args.wire,
+        underlay=args.underlay,
     )
     lab = build.up(wanted, _say)
     _print_lab(lab)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 from vrouter.dpcore.errors import UsageError
@@ -20,22 +20,24 @@ LABS = ("two-hosts",)
 ENCAPS = ("vxlan", "mplsoudp", "mplsogre")
 FORWARDINGS = ("l2", "l3")
 WIRES = ("tso", "plain")
+UNDERLAYS = ("4", "6")
 NIC = "eth0"
 VM_DEVICE = "eth0"
 WIRE_MTU = 1500
-VM_MTU = 1400  # the longest overhead, VXLAN's 50 bytes, fits the wire with room to spare
+VM_MTU = 1400  # the longest overhead, VXLAN's 70 bytes over IPv6, fits the wire
 ROUTER_MAC = bytes.fromhex("00005e000100")
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
 @dataclass(frozen=True)
 class Host:
-    """A host: its underlay address and its NIC's MAC (text)."""
+    """A host: its underlay addresses and its NIC's MAC (text)."""
 
     name: str
     number: int
     ip: str
     mac: str
+    ip6: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Network:
     flood_label: int
     subnet: str
     gateway: str
+    subnet6: str = ""
+    gateway6: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Vm:
     mac: str
     l3_label: int
     l2_label: int
+    ip6: str = ""
 
     @property
     def tap(self) -> str:
@@ -84,6 +89,7 @@ class Lab:
     phase: str = "building"
     pid: int = 0
     pid_start: int = 0
+    underlay: str = "4"
 
     def netns(self, node: str) -> str:
         """Name of a node's network namespace."""
@@ -124,6 +130,7 @@ class Lab:
             nodes[host.name] = {
                 "kind": "host",
                 "ip": host.ip,
+                "ip6": host.ip6,
                 "mac": host.mac,
                 "netns": self.netns(host.name),
                 "instance": self.instance(host.name),
@@ -134,6 +141,7 @@ class Lab:
                 "host": vm.host,
                 "network": vm.network,
                 "ip": vm.ip,
+                "ip6": vm.ip6,
                 "mac": vm.mac,
                 "netns": self.netns(vm.name),
             }
@@ -143,6 +151,7 @@ class Lab:
             "encap": self.encap,
             "forwarding": self.forwarding,
             "wire": self.wire,
+            "underlay": self.underlay,
             "phase": self.phase,
             "nodes": nodes,
         }
@@ -162,15 +171,25 @@ def check_id(text: str) -> str:
     return text
 
 
-def plan(lab: str, lab_id: str, *, encap: str, forwarding: str, wire: str) -> Lab:
-    """The plan of lab `lab` under id `lab_id`. UsageError for an unknown lab."""
+def plan(
+    lab: str, lab_id: str, *, encap: str, forwarding: str, wire: str, underlay: str = "4"
+) -> Lab:
+    """The plan of lab `lab` under id `lab_id`; `underlay`: IP version of the tunnels.
+
+    UsageError for an unknown lab.
+    """
     if lab not in LABS:
         raise UsageError(f"there is no lab {lab!r}; there is: {', '.join(LABS)}")
-    hosts = tuple(Host(f"h{n}", n, f"172.30.0.{n}", f"02:00:00:00:00:{n:02x}") for n in (1, 2))
+    hosts = tuple(
+        Host(f"h{n}", n, f"172.30.0.{n}", f"02:00:00:00:00:{n:02x}", f"2001:db8:30::{n}")
+        for n in (1, 2)
+    )
     subnet = IPv4Network("10.1.1.0/24")
     gateway = str(subnet.broadcast_address - 1)
+    subnet6 = IPv6Network("fd00:10:1:1::/64")
+    gateway6 = str(subnet6[0xFE])
     networks = tuple(
-        Network(name, vrf, 5000 + vrf, 500 + vrf, str(subnet), gateway)
+        Network(name, vrf, 5000 + vrf, 500 + vrf, str(subnet), gateway, str(subnet6), gateway6)
         for vrf, name in ((1, "blue"), (2, "red"))
     )
     places = (  # number, host, network, last byte of IP and MAC
@@ -190,7 +209,9 @@ def plan(lab: str, lab_id: str, *, encap: str, forwarding: str, wire: str) -> La
             mac=f"02:00:0a:01:01:{last:02x}",
             l3_label=100 + number,
             l2_label=200 + number,
+            ip6=str(subnet6[last]),
         )
         for number, host, network, last in places
     )
-    return Lab(check_id(lab_id), lab, encap, forwarding, wire, hosts, networks, vms)
+    check_id(lab_id)
+    return Lab(lab_id, lab, encap, forwarding, wire, hosts, networks, vms, underlay=underlay)

@@ -19,7 +19,7 @@ _vrouter_words() {
     "vrouter vhost down") echo "--help --name --json --version" ;;
     "vrouter trace") echo "--help --name --json --version --count --seconds --drops --host --proto" ;;
     "vrouter lab") echo "--help up show exec down demo" ;;
-    "vrouter lab up") echo "--help --encap --forwarding --wire --id" ;;
+    "vrouter lab up") echo "--help --encap --forwarding --wire --underlay --id" ;;
     "vrouter lab show") echo "--help --json --id" ;;
     "vrouter lab exec") echo "--help --id" ;;
     "vrouter lab down") echo "--help --id" ;;
@@ -35,6 +35,7 @@ _vrouter_values() {
     "vrouter lab up --encap") echo "vxlan mplsoudp mplsogre" ;;
     "vrouter lab up --forwarding") echo "l2 l3" ;;
     "vrouter lab up --wire") echo "tso plain" ;;
+    "vrouter lab up --underlay") echo "4 6" ;;
     "vrouter lab demo --encap") echo "vxlan mplsoudp mplsogre" ;;
     esac
 }
