@@ -49,9 +49,16 @@ def make_lab() -> Iterator[MakeLab]:
     """Build labs by their options; all go when the module's tests are over."""
     made: list[str] = []
 
-    def make(encap: str = "vxlan", forwarding: str = "l2", wire: str = "tso") -> Lab:
+    def make(
+        encap: str = "vxlan", forwarding: str = "l2", wire: str = "tso", underlay: str = "4"
+    ) -> Lab:
         plan = topology.plan(
-            "two-hosts", unique("t"), encap=encap, forwarding=forwarding, wire=wire
+            "two-hosts",
+            unique("t"),
+            encap=encap,
+            forwarding=forwarding,
+            wire=wire,
+            underlay=underlay,
         )
         made.append(plan.id)
         return build.up(plan, lambda line: None)
