@@ -60,7 +60,7 @@ demo: root bpf
 	@$(OWN) $(BIN)/vrouter lab demo
 
 lint: setup
-	@$(OWN) $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/mypy -p bench -p tests.model -p tests.datapath
+	@$(OWN) $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/mypy -p bench -p tests
 
 test: root bpf lint
 	@$(OWN) $(BIN)/pytest -m "not soak" $(TESTS) $(PYTEST_ARGS)

@@ -29,7 +29,7 @@ class Case:
     metrics: tuple[str, ...]
 
 
-_TUNNEL_METRICS = ("tcp tso", "tcp plain", "tcp plain gro", PPS)
+_TUNNEL_METRICS = ("tcp tso", "tcp plain", "tcp plain gro", PPS, f"{PPS} plain")
 CASES = (
     Case("same-host", "two VMs of one host", "vxlan", "vm1", "vm2", KERNEL_BRIDGE, ("tcp", PPS)),
     *(
@@ -68,8 +68,9 @@ class Effort:
 class Result:
     """A metric of a case: the values of all rounds.
 
-    Of packets only: `lost`, the largest part of them that did not arrive; `made` and `sunk`, what
-    the generator alone does in the same rounds, without and with a veth pair to send into.
+    `sunk` is what the generator alone does in the same rounds, over a plain veth pair. Of packets
+    only: `lost`, the largest part of them that did not arrive; `made`, what the generator does
+    without a device to send into.
     """
 
     case: str
@@ -101,23 +102,25 @@ class Result:
 
 def measure(case: Case, metric: str, ours: Side, peer: Side, effort: Effort) -> Result:
     """Rounds of ours and the peer in turn. Raises VrouterError."""
-    packets = metric == PPS
+    what, _, wire = metric.partition(" ")
+    packets = what == PPS
     result = Result(case.name, metric, "packets/s" if packets else "Gbit/s", case.peer)
     for side in (ours, peer):
-        # pps does not depend on the wire: its packets need no segmentation and no checksum
-        side.wire.set(metric.partition(" ")[2] or "tso")
+        side.wire.set(wire or "tso")
     one: Callable[[Side], float] = _packets(result, effort) if packets else _bits(effort)
     for _ in range(effort.rounds):
         result.ours.append(one(ours))
         result.theirs.append(one(peer))
-        if packets:
-            _generator_alone(result, effort)
+        _generator_alone(result, effort)
     return result
 
 
 def _generator_alone(result: Result, effort: Effort) -> None:
     # short: it varies little, and only says whether the figures beside it are the forwarder's
     seconds = min(0.5, effort.seconds)
+    if not result.metric.startswith(PPS):
+        result.sunk.append(tcp.measure(effort.sink, seconds, effort.cpus))
+        return
     result.made.append(generator.made(effort.sink, seconds, effort.cpus[0]))
     sunk = generator.measure(effort.sink, seconds, effort.cpus[0])
     result.sunk.append(sunk.per_second)

@@ -107,10 +107,11 @@ def sink(name: str) -> Iterator[Route]:
             file = str(netns.path(far.netns))
             macs = {"mac": mac_bytes(near.mac), "peer_mac": mac_bytes(far.mac)}
             links.add_veth(near.device, far.device, mtu=SINK_MTU, peer_netns=file, **macs)
-            links.up("lo")
-            links.up(near.device)
-        with netns.enter(far.netns), Netlink() as links:
-            links.up(far.device)
+        for end in (near, far):
+            with netns.enter(end.netns), Netlink() as links:
+                links.add_address(end.device, end.ip, 24)
+                links.up("lo")
+                links.up(end.device)
         yield Route(near, far, ())
     finally:
         for end in (near, far):

@@ -472,6 +472,7 @@ struct vr_config {
 	__u32 agent_vif;	/* idx; VR_VIF_NONE = no agent */
 	__u32 hash_seed;	/* of the entropy port; random at load */
 	__u32 events;		/* enum vr_event_mask: who listens */
+	__u64 events_until;	/* CLOCK_MONOTONIC, ns: a listener that died is forgotten then */
 	__u64 loaded_ns;	/* CLOCK_BOOTTIME */
 	__u32 spare_vifs;	/* slots beside the table, kept for the tools */
 	__u32 spare_nexthops;

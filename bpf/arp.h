@@ -93,7 +93,7 @@ static __always_inline int vr_arp_answer(struct __sk_buff *skb, struct vr_packet
 	eth = vr_bytes(skb, 0, ETH_HLEN);
 	if (!eth)
 		return -1;
-	__builtin_memcpy(eth->h_dest, eth->h_source, ETH_ALEN);
+	__builtin_memcpy(eth->h_dest, arp->tha, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, mac, ETH_ALEN);
 	vr_trace(skb, pkt, VR_EV_ARP_REPLY);
 	return 0;
@@ -137,11 +137,13 @@ static __always_inline int vr_arp_gratuitous_virtual(struct __sk_buff *skb, stru
 	return vr_arp_flood_virtual(skb, pkt);
 }
 
+/* Does the route lead to this router itself, or to its agent? */
 static __always_inline int vr_arp_is_gateway(const struct vr_route *rt)
 {
 	struct vr_nexthop *nh = vr_nh_get(rt->nh);
 
-	return nh && (nh->type == NH_TYPE_RECEIVE || nh->type == NH_TYPE_L2_RECEIVE);
+	return nh && (nh->type == NH_TYPE_RECEIVE || nh->type == NH_TYPE_L2_RECEIVE ||
+		      vr_nh_is_agent(nh));
 }
 
 /* What becomes of a question for the MAC of an address, by ARP or ND. */
@@ -218,10 +220,24 @@ static __always_inline int vr_nh_is_local_vm(__u32 nh_id)
 	return oif && oif->type == VIF_TYPE_VIRTUAL;
 }
 
-static __always_inline int vr_arp_flood_physical(struct __sk_buff *skb, struct vr_packet *pkt)
+/*
+ * What another host's gateway says must not reach VMs: for them the gateway is
+ * that of their own host.
+ */
+static __always_inline int vr_ask_flood_physical(struct __sk_buff *skb, struct vr_packet *pkt,
+						 const struct vr_route *asker)
 {
+	pkt->flags &= ~VP_NOT_TO_VMS;
+	if (asker && vr_arp_is_gateway(asker))
+		pkt->flags |= VP_NOT_TO_VMS;
 	VR_COUNT_VRF(pkt->vrf, arp_physical_flood);
 	return vr_broadcast(skb, pkt);
+}
+
+static __always_inline int vr_arp_flood_physical(struct __sk_buff *skb, struct vr_packet *pkt,
+						 const struct vr_arp *arp)
+{
+	return vr_ask_flood_physical(skb, pkt, vr_inet_lookup(pkt->vrf, vr_arp_addr(arp->spa)));
 }
 
 /* Somebody asks by a tunnel (rows "Physical tunnelled"). @mac is set if it is answered. */
@@ -237,7 +253,7 @@ static __always_inline int vr_ask_tunnelled(const struct vr_route *rt, __u8 *mac
 		return VR_ASK_FLOOD;
 	if (vr_arp_is_gateway(rt))
 		return VR_ASK_REFUSE;
-	if (!stitched || !(vr_nh_is_local_vm(rt->nh) || vr_nh_is_local_vm(VR_BE_NH(word))))
+	if (!stitched || !vr_nh_is_local_vm(VR_BE_NH(word)))
 		return VR_ASK_FLOOD;
 	__builtin_memcpy(mac, stitched, ETH_ALEN);
 	return VR_ASK_STITCH;
@@ -249,7 +265,7 @@ static __always_inline int vr_answer_tunnelled(struct __sk_buff *skb, struct vr_
 					       const __u8 *asker)
 {
 	VR_COUNT_VRF(pkt->vrf, arp_physical_stitch);
-	pkt->flags &= ~(VP_FROM_TUNNEL | VP_UUC_FLOOD);
+	pkt->flags &= ~(VP_FROM_TUNNEL | VP_UUC_FLOOD | VP_NOT_TO_VMS);
 	return vr_bridge_to(skb, pkt, asker);
 }
 
@@ -262,12 +278,12 @@ static __always_inline int vr_arp_request_tunnelled(struct __sk_buff *skb, struc
 	int ask;
 
 	if (pkt->flags & VP_TAGGED || vr_arp_is_gratuitous(arp))
-		return vr_arp_flood_physical(skb, pkt);
+		return vr_arp_flood_physical(skb, pkt, arp);
 	ask = vr_ask_tunnelled(rt, mac);
 	if (ask == VR_ASK_REFUSE)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_ARP);
 	if (ask == VR_ASK_FLOOD)
-		return vr_arp_flood_physical(skb, pkt);
+		return vr_arp_flood_physical(skb, pkt, arp);
 	__builtin_memcpy(asker, arp->sha, ETH_ALEN);
 	if (vr_arp_answer(skb, pkt, arp, mac))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_ARP);
@@ -307,16 +323,6 @@ static __always_inline int vr_xconnect_and_trap(struct __sk_buff *skb, struct vr
 	return vr_trap(skb, pkt, reason, param);
 }
 
-/* The same, by the route or by the MAC that is stitched to it. */
-static __always_inline int vr_route_is_local_vm(const struct vr_route *rt)
-{
-	__u64 word = 0;
-
-	if (vr_nh_is_local_vm(rt->nh))
-		return 1;
-	return vr_stitched(rt, &word) && vr_nh_is_local_vm(VR_BE_NH(word));
-}
-
 /* ARP on the fabric itself (rows "Physical underlay"). */
 __noinline int vr_arp_fabric(struct __sk_buff *skb, struct vr_packet *pkt)
 {
@@ -334,7 +340,7 @@ __noinline int vr_arp_fabric(struct __sk_buff *skb, struct vr_packet *pkt)
 		return vr_xconnect_and_trap(skb, pkt, VR_TRAP_ARP, 0);
 	rt = vr_inet_lookup(pkt->vrf, vr_arp_addr(arp.tpa));
 	vif = vr_vif_get(pkt->vif);
-	if (!vif || !rt || !(rt->flags & VR_RT_ARP_PROXY) || !vr_route_is_local_vm(rt))
+	if (!vif || !rt || !(rt->flags & VR_RT_ARP_PROXY) || !vr_nh_is_local_vm(rt->nh))
 		return vr_xconnect(skb, pkt);
 	return vr_arp_answer_here(skb, pkt, &arp, vif->mac);
 }

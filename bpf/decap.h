@@ -18,6 +18,7 @@ struct vr_l4 {
 /* What stands behind the tunnel header. */
 struct vr_inner {
 	__u32 off;	/* of the inner packet or frame */
+	__u32 end;	/* of what the outer lengths cover */
 	__u32 l2;	/* it is a frame */
 };
 
@@ -95,11 +96,13 @@ static __always_inline int vr_shrink(struct __sk_buff *skb, __u32 bytes, __be16 
 }
 
 /* Takes the outer header off a frame inside. */
-static __always_inline int vr_open_frame(struct __sk_buff *skb, struct vr_packet *pkt, __u32 off)
+static __always_inline int vr_open_frame(struct __sk_buff *skb, struct vr_packet *pkt,
+					 const struct vr_inner *in)
 {
+	__u32 off = in->off;
 	struct ethhdr eth;
 
-	if (bpf_skb_load_bytes(skb, off, &eth, sizeof(eth)))
+	if (off + ETH_HLEN > in->end || bpf_skb_load_bytes(skb, off, &eth, sizeof(eth)))
 		return VR_DROP_INVALID_PACKET;
 	if (vr_pad_inner(skb, off + ETH_HLEN, eth.h_proto) || vr_shrink(skb, off, eth.h_proto))
 		return VR_DROP_PULL;
@@ -109,13 +112,16 @@ static __always_inline int vr_open_frame(struct __sk_buff *skb, struct vr_packet
 }
 
 /* Takes the outer header off a bare IP packet; the outer Ethernet stays. */
-static __always_inline int vr_open_packet(struct __sk_buff *skb, struct vr_packet *pkt, __u32 off)
+static __always_inline int vr_open_packet(struct __sk_buff *skb, struct vr_packet *pkt,
+					  const struct vr_inner *in)
 {
-	__be16 proto = vr_bare_ip(skb, off);
+	__be16 proto = vr_bare_ip(skb, in->off);
+	__u32 least = proto == bpf_htons(ETH_P_IPV6) ? sizeof(struct ipv6hdr)
+						     : sizeof(struct iphdr);
 
-	if (!proto)
+	if (!proto || in->off + least > in->end)
 		return VR_DROP_INVALID_PACKET;
-	if (vr_shrink(skb, off - ETH_HLEN, proto) ||
+	if (vr_shrink(skb, in->off - ETH_HLEN, proto) ||
 	    bpf_skb_store_bytes(skb, 2 * ETH_ALEN, &proto, sizeof(proto), 0))
 		return VR_DROP_PULL;
 	pkt->flags |= VP_L3;
@@ -133,8 +139,8 @@ static __always_inline int vr_open(struct __sk_buff *skb, struct vr_packet *pkt,
 
 	if (!nh)
 		return VR_DROP_INVALID_NH;
-	reason = in->l2 || vr_nh_wants_l2(nh) ? vr_open_frame(skb, pkt, in->off)
-					      : vr_open_packet(skb, pkt, in->off);
+	reason = in->l2 || vr_nh_wants_l2(nh) ? vr_open_frame(skb, pkt, in)
+					      : vr_open_packet(skb, pkt, in);
 	if (reason)
 		return reason;
 	pkt->flags |= VP_FROM_TUNNEL;
@@ -160,6 +166,7 @@ static __always_inline int vr_mpls_input(struct __sk_buff *skb, struct vr_packet
 	if (vr_mpls_lookup(pkt->label, &pkt->nh))
 		return VR_DROP_INVALID_LABEL;
 	in->off = l4->off + head + 4;
+	in->end = l4->off + l4->area;
 	in->l2 = 0;
 	return 0;
 }
@@ -200,6 +207,7 @@ static __always_inline int vr_vxlan_input(struct __sk_buff *skb, struct vr_packe
 	if (vr_vxlan_lookup(pkt->label, &pkt->nh))
 		return VR_DROP_INVALID_VNID;
 	in->off = l4->off + head + 8;
+	in->end = l4->off + l4->area;
 	in->l2 = 1;
 	return 0;
 }

@@ -270,24 +270,36 @@ static __always_inline int vr_outer_l3(struct __sk_buff *skb, const struct vr_ou
 	return 0;
 }
 
+/* The inner Ethernet header and tags. L3 VXLAN leads the frame to the far router. */
+static __always_inline int vr_outer_inner(struct __sk_buff *skb, const struct vr_outer *o,
+					  const struct vr_nexthop *nh, const struct vr_vif *oif)
+{
+	__u32 off = ETH_HLEN + vr_outer_len(o);
+	struct ethhdr eth = o->eth;
+
+	if (o->tunnel == NH_FLAG_TUNNEL_VXLAN && nh->flags & NH_FLAG_L3_VXLAN) {
+		__builtin_memcpy(eth.h_dest, nh->rw_dst_mac, ETH_ALEN);
+		__builtin_memcpy(eth.h_source, oif->mac, ETH_ALEN);
+	}
+	if (bpf_skb_store_bytes(skb, off, &eth, ETH_HLEN, 0))
+		return -1;
+	if (o->vlan_len == 8)
+		return bpf_skb_store_bytes(skb, off + ETH_HLEN, o->vlan, 8, 0) ? -1 : 0;
+	if (o->vlan_len)
+		return bpf_skb_store_bytes(skb, off + ETH_HLEN, o->vlan, 4, 0) ? -1 : 0;
+	return 0;
+}
+
 /* Writes the whole outer header and the inner Ethernet into the room made. */
 static __always_inline int vr_outer_write(struct __sk_buff *skb, const struct vr_outer *o,
-					  const struct vr_nexthop *nh, __u32 label)
+					  const struct vr_nexthop *nh, const struct vr_vif *oif,
+					  __u32 label)
 {
-	__u32 inner = ETH_HLEN + vr_outer_len(o);
 	__u32 len = skb->len - ETH_HLEN;
 
 	if (vr_outer_l3(skb, o, nh, len) || vr_outer_tunnel(skb, o, label, len - o->ip_len))
 		return -1;
-	if (!o->has_eth)
-		return 0;
-	if (bpf_skb_store_bytes(skb, inner, &o->eth, ETH_HLEN, 0))
-		return -1;
-	if (o->vlan_len == 8)
-		return bpf_skb_store_bytes(skb, inner + ETH_HLEN, o->vlan, 8, 0) ? -1 : 0;
-	if (o->vlan_len)
-		return bpf_skb_store_bytes(skb, inner + ETH_HLEN, o->vlan, 4, 0) ? -1 : 0;
-	return 0;
+	return o->has_eth ? vr_outer_inner(skb, o, nh, oif) : 0;
 }
 
 /* Would the packet go back to the host that it came from? */
@@ -330,19 +342,6 @@ static __always_inline void vr_count_tunnel(__u32 vrf, __u32 tunnel)
 		VR_COUNT_VRF(vrf, gre_mpls_tunnels);
 }
 
-/* L3 VXLAN: the packet gets an Ethernet header that leads to the far router. */
-static __always_inline int vr_outer_router(struct vr_packet *pkt, struct vr_outer *o,
-					   const struct vr_nexthop *nh, const struct vr_vif *oif)
-{
-	if (!(nh->flags & NH_FLAG_L3_VXLAN))
-		return -1;
-	__builtin_memcpy(o->eth.h_dest, nh->rw_dst_mac, ETH_ALEN);
-	__builtin_memcpy(o->eth.h_source, oif->mac, ETH_ALEN);
-	o->eth.h_proto = pkt->proto;
-	o->has_eth = 1;
-	return 0;
-}
-
 /* Nexthop Tunnel: one packet to one remote host. */
 __noinline int vr_tunnel(struct __sk_buff *skb, struct vr_packet *pkt)
 {
@@ -364,11 +363,15 @@ __noinline int vr_tunnel(struct __sk_buff *skb, struct vr_packet *pkt)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
 	if (vr_outer_prepare(skb, pkt, &o, vr_tunnel_kind(nh)))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-	if (pkt->flags & VP_L3 && o.tunnel == NH_FLAG_TUNNEL_VXLAN &&
-	    vr_outer_router(pkt, &o, nh, oif))
-		return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
+	if (pkt->flags & VP_L3 && o.tunnel == NH_FLAG_TUNNEL_VXLAN) {
+		/* a packet gets an Ethernet header only if the far end is a router */
+		if (!(nh->flags & NH_FLAG_L3_VXLAN))
+			return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
+		o.eth.h_proto = pkt->proto;
+		o.has_eth = 1;
+	}
 	if (vr_outer_take_tag(skb, &o) || vr_outer_grow(skb, &o) ||
-	    vr_outer_write(skb, &o, nh, pkt->label))
+	    vr_outer_write(skb, &o, nh, oif, pkt->label))
 		return vr_drop(skb, pkt, VR_DROP_PUSH);
 	vr_count_tunnel(pkt->vrf, o.tunnel);
 	pkt->proto = bpf_htons(o.kind & VR_KIND_IPV6 ? ETH_P_IPV6 : ETH_P_IP);

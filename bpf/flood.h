@@ -59,31 +59,44 @@ static __always_inline void vr_flood_local(struct vr_flood *f, const struct vr_n
 	if (oif) {
 		VR_COUNT_VRF(f->pkt->vrf, l2_encaps);
 	}
-	vr_output_copy(f->skb, f->pkt, nh->oif);
+	if (vr_nh_is_agent(nh))
+		vr_trap_copy(f->skb, f->pkt, VR_TRAP_NEXTHOP);
+	else
+		vr_output_copy(f->skb, f->pkt, nh->oif);
 }
 
-static __always_inline void vr_flood_remote(struct vr_flood *f, const struct vr_nexthop *nh,
-					    __u32 label)
+/*
+ * A copy into the tunnel of nexthop @id. A function of its own, that the verifier
+ * looks at once and not for every way through the lists of members.
+ */
+__noinline int vr_flood_remote(struct __sk_buff *skb, struct vr_packet *pkt,
+			       const struct vr_outer *o, __u32 id, __u32 label)
 {
-	int refused = vr_tunnel_refuses(f->skb, f->pkt, nh, label);
+	struct vr_nexthop *nh = vr_nh_get(id);
+	struct vr_vif *oif;
+	int refused;
 
-	if (!refused && !vr_vif_get(nh->oif))
+	if (!pkt || !o || !nh)
+		return 0;
+	oif = vr_vif_get(nh->oif);
+	refused = vr_tunnel_refuses(skb, pkt, nh, label);
+	if (!refused && !oif)
 		refused = VR_DROP_INVALID_IF;
-	if (!refused && vr_outer_write(f->skb, f->outer, nh, label))
+	if (!refused && vr_outer_write(skb, o, nh, oif, label))
 		refused = VR_DROP_PUSH;
 	if (refused) {
-		vr_drop_copy(f->skb, f->pkt, refused);
-		return;
+		vr_drop_copy(skb, pkt, refused);
+		return 0;
 	}
-	vr_count_tunnel(f->pkt->vrf, f->outer->tunnel);
-	vr_output_copy(f->skb, f->pkt, nh->oif);
+	vr_count_tunnel(pkt->vrf, o->tunnel);
+	return vr_output_copy(skb, pkt, nh->oif);
 }
 
 /*
  * One member that is no composite, of a composite that may have members of the
  * kinds @may. What is wrong with it is counted in the pass of the local ones.
  */
-__noinline static int vr_flood_member(struct vr_flood *f, __u32 id, __u32 label, __u32 may)
+static __always_inline int vr_flood_member(struct vr_flood *f, __u32 id, __u32 label, __u32 may)
 {
 	struct vr_nexthop *nh = vr_nh_get(id);
 	__u32 kind, is = 0;
@@ -99,14 +112,14 @@ __noinline static int vr_flood_member(struct vr_flood *f, __u32 id, __u32 label,
 	}
 	f->composites |= is;
 	if (is == NH_FLAG_COMPOSITE_ENCAP) {
-		if (!f->outer)
+		if (!f->outer && f->serve & is)
 			vr_flood_local(f, nh);
 		return 0;
 	}
 	kind = vr_tunnel_kind(nh);
 	f->kinds |= kind;
 	if (f->outer && kind == f->outer->kind)
-		vr_flood_remote(f, nh, label);
+		vr_flood_remote(f->skb, f->pkt, f->outer, id, label);
 	return 0;
 }
 
@@ -234,6 +247,21 @@ __noinline int vr_flood_split(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 }
 
 /*
+ * Which kinds of members get a copy. What came by a tunnel goes into none: its
+ * sender has copied it to every host itself.
+ */
+static __always_inline __u32 vr_flood_serves(const struct vr_packet *pkt)
+{
+	__u32 serve = VR_FLOOD_KINDS;
+
+	if (pkt->flags & VP_FROM_TUNNEL)
+		serve &= ~NH_FLAG_COMPOSITE_EVPN;
+	if (pkt->flags & VP_NOT_TO_VMS)
+		serve &= ~NH_FLAG_COMPOSITE_ENCAP;
+	return serve;
+}
+
+/*
  * Serves the local members of composite pkt->nh. What is left to do: the kind of
  * outer header that this pass serves, 0 for none, or -1 if there is no composite.
  */
@@ -250,11 +278,11 @@ __noinline int vr_flood_locals(struct __sk_buff *skb, struct vr_packet *pkt)
 		return -1;
 	VR_COUNT_VRF(pkt->vrf, l2_mcast_composites);
 	vr_trace(skb, pkt, VR_EV_NEXTHOP);
-	f.serve = pkt->flags & VP_FROM_TUNNEL ? NH_FLAG_COMPOSITE_ENCAP : VR_FLOOD_KINDS;
+	f.serve = vr_flood_serves(pkt);
 	vr_flood_walk(&f, nh);
-	if (f.composites & NH_FLAG_COMPOSITE_ENCAP)
+	if (f.composites & f.serve & NH_FLAG_COMPOSITE_ENCAP)
 		VR_COUNT_VRF(pkt->vrf, encap_composites);
-	if (!(f.composites & NH_FLAG_COMPOSITE_EVPN) || pkt->flags & VP_FROM_TUNNEL)
+	if (!(f.composites & f.serve & NH_FLAG_COMPOSITE_EVPN))
 		return 0;
 	VR_COUNT_VRF(pkt->vrf, evpn_composites);
 	return vr_flood_split(skb, pkt, f.kinds);

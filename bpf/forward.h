@@ -84,6 +84,8 @@ static __always_inline int vr_routed(struct __sk_buff *skb, struct vr_packet *pk
 		vr_trace(skb, pkt, VR_EV_INET);
 		return VR_GO_ON;
 	case VR_INET_NO_ROUTE:
+		/* as if a default route led to nexthop 0 */
+		VR_COUNT_VRF(pkt->vrf, discards);
 		return vr_drop(skb, pkt, VR_DROP_DISCARD);
 	case VR_INET_LOOP:
 		return vr_drop(skb, pkt, VR_DROP_PKT_LOOP);
@@ -111,26 +113,80 @@ __noinline int vr_inet_input(struct __sk_buff *skb, struct vr_packet *pkt)
 	return vr_routed(skb, pkt, verdict);
 }
 
+/* The MAC of an IPv6 group (RFC 2464). */
+static __always_inline int vr_encap_group6(struct __sk_buff *skb, const struct vr_packet *pkt,
+					   __u8 *mac)
+{
+	__u8 group[16];
+
+	if (bpf_skb_load_bytes(skb, pkt->l3 + offsetof(struct ipv6hdr, daddr), group,
+			       sizeof(group)))
+		return -1;
+	if (group[0] != 0xff)
+		return 0;
+	mac[0] = 0x33;
+	mac[1] = 0x33;
+	__builtin_memcpy(mac + 2, group + 12, 4);
+	return 0;
+}
+
+/* The MAC of an IP group (IPv4: RFC 1112), for a nexthop that is for multicast. */
+static __always_inline int vr_encap_group(struct __sk_buff *skb, const struct vr_packet *pkt,
+					  __u8 *mac)
+{
+	__u8 group[4];
+
+	if (pkt->proto == bpf_htons(ETH_P_IPV6))
+		return vr_encap_group6(skb, pkt, mac);
+	if (pkt->proto != bpf_htons(ETH_P_IP))
+		return 0;
+	if (bpf_skb_load_bytes(skb, pkt->l3 + offsetof(struct iphdr, daddr), group, sizeof(group)))
+		return -1;
+	if (group[0] >> 4 != 0xe)
+		return 0;
+	mac[0] = 0x01;
+	mac[1] = 0x00;
+	mac[2] = 0x5e;
+	mac[3] = group[1] & 0x7f;
+	mac[4] = group[2];
+	mac[5] = group[3];
+	return 0;
+}
+
+/* Puts the MACs of an L3 nexthop on; the EtherType (or tag) is that of the payload. */
+static __always_inline int vr_encap_rewrite(struct __sk_buff *skb, const struct vr_packet *pkt,
+					    const struct vr_nexthop *nh)
+{
+	__u8 macs[2 * ETH_ALEN];
+	struct ethhdr *eth;
+
+	if (nh->rewrite_len < ETH_HLEN)
+		return 0;
+	__builtin_memcpy(macs, nh->rewrite, sizeof(macs));
+	if (nh->flags & NH_FLAG_MULTICAST && vr_encap_group(skb, pkt, macs))
+		return -1;
+	eth = vr_bytes(skb, 0, ETH_HLEN);
+	if (!eth)
+		return -1;
+	__builtin_memcpy(eth, macs, sizeof(macs));
+	return 0;
+}
+
 /* Nexthop Encap: to a vif of this host. */
 static __always_inline int vr_encap(struct __sk_buff *skb, struct vr_packet *pkt,
 				    const struct vr_nexthop *nh)
 {
-	struct ethhdr *eth;
-
 	if (!vr_vif_get(nh->oif))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
-	if (nh->family == VR_AF_BRIDGE) {
+	if (nh->family == VR_AF_BRIDGE)
 		VR_COUNT_VRF(pkt->vrf, l2_encaps);
-		return vr_output(skb, pkt, nh->oif);
-	}
-	VR_COUNT_VRF(pkt->vrf, encaps);
-	if (nh->rewrite_len >= ETH_HLEN) {
-		eth = vr_bytes(skb, 0, ETH_HLEN);
-		if (!eth)
-			return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-		/* the EtherType (or tag) in place is that of the payload */
-		__builtin_memcpy(eth, nh->rewrite, 2 * ETH_ALEN);
-	}
+	else
+		VR_COUNT_VRF(pkt->vrf, encaps);
+	/* the agent gets the frame as it is, behind its header */
+	if (vr_nh_is_agent(nh))
+		return vr_trap(skb, pkt, VR_TRAP_NEXTHOP, 0);
+	if (nh->family != VR_AF_BRIDGE && vr_encap_rewrite(skb, pkt, nh))
+		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
 	return vr_output(skb, pkt, nh->oif);
 }
 

@@ -65,7 +65,7 @@ static __always_inline void vr_decrement_ttl(struct iphdr *ip)
 static __always_inline int vr_nh_forwards(const struct vr_nexthop *nh)
 {
 	return nh->type != NH_TYPE_VRF_TRANSLATE && nh->type != NH_TYPE_RECEIVE &&
-	       nh->type != NH_TYPE_DISCARD;
+	       nh->type != NH_TYPE_DISCARD && !vr_nh_is_agent(nh);
 }
 
 enum vr_inet_verdict {

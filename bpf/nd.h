@@ -204,6 +204,12 @@ static __always_inline int vr_nd_solicit_virtual(struct __sk_buff *skb, struct v
 	return vr_nd_answer_here(skb, pkt, nd, mac, rt && vr_arp_is_gateway(rt));
 }
 
+static __always_inline int vr_nd_flood_physical(struct __sk_buff *skb, struct vr_packet *pkt,
+						const struct vr_nd *nd)
+{
+	return vr_ask_flood_physical(skb, pkt, vr_inet6_lookup(pkt->vrf, &nd->src));
+}
+
 /* A solicitation that came by a tunnel. */
 static __always_inline int vr_nd_solicit_tunnelled(struct __sk_buff *skb, struct vr_packet *pkt,
 						   const struct vr_nd *nd)
@@ -213,12 +219,12 @@ static __always_inline int vr_nd_solicit_tunnelled(struct __sk_buff *skb, struct
 	int ask;
 
 	if (pkt->flags & VP_TAGGED)
-		return vr_arp_flood_physical(skb, pkt);
+		return vr_nd_flood_physical(skb, pkt, nd);
 	ask = vr_ask_tunnelled(vr_inet6_lookup(pkt->vrf, &nd->target), mac);
 	if (ask == VR_ASK_REFUSE)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_ARP);
 	if (ask == VR_ASK_FLOOD)
-		return vr_arp_flood_physical(skb, pkt);
+		return vr_nd_flood_physical(skb, pkt, nd);
 	eth = vr_bytes(skb, 0, ETH_HLEN);
 	if (!eth)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
@@ -301,7 +307,7 @@ static __always_inline int vr_nd_fabric(struct __sk_buff *skb, struct vr_packet 
 		return vr_xconnect(skb, pkt);
 	rt = vr_inet6_lookup(pkt->vrf, &nd->target);
 	vif = vr_vif_get(pkt->vif);
-	if (!vif || !rt || !(rt->flags & VR_RT_ARP_PROXY) || !vr_route_is_local_vm(rt))
+	if (!vif || !rt || !(rt->flags & VR_RT_ARP_PROXY) || !vr_nh_is_local_vm(rt->nh))
 		return vr_xconnect(skb, pkt);
 	return vr_nd_answer_here(skb, pkt, nd, vif->mac, 0);
 }

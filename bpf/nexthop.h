@@ -29,4 +29,10 @@ static __always_inline struct vr_nexthop *vr_nh_get(__u32 id)
 	return nh && nh->flags & NH_FLAG_VALID ? nh : NULL;
 }
 
+/* The agent as a gateway: a nexthop Encap that leads to pkt0. */
+static __always_inline int vr_nh_is_agent(const struct vr_nexthop *nh)
+{
+	return nh->type == NH_TYPE_ENCAP && nh->oif != VR_VIF_NONE && nh->oif == vr_cfg.agent_vif;
+}
+
 #endif /* VR_NEXTHOP_H */

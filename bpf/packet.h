@@ -34,7 +34,8 @@ enum vr_packet_flag {
 	VP_TAGGED = 0x8,	/* a VLAN tag, in the frame or noted by the kernel */
 	VP_UUC_FLOOD = 0x10,	/* the nexthop that brought it floods unknown unicast */
 	VP_AGAIN = 0x20,	/* a copy that came in again (recirculate.h) */
-	VP_OUTER6 = 0x40,	/* decapsulated from IPv6: the outer source is in skb->cb */
+	VP_NOT_TO_VMS = 0x40,	/* floods leave the VMs out */
+	VP_OUTER6 = 0x80,	/* decapsulated from IPv6: the outer source is in skb->cb */
 };
 
 /* At most the 48 bytes of an skb's control block, as in the system we follow. */
@@ -162,7 +163,7 @@ __noinline int vr_untag(struct __sk_buff *skb, struct vr_packet *pkt)
 		__type(value, type_);				\
 	} name_ SEC(".maps")
 
-/* Written by Python while packets flow; the kernel side only reads. */
+/* Written by Python while packets flow; dp-core only ever switches events off. */
 struct vr_config vr_cfg SEC(".data.config") = {
 	.abi_version = VR_ABI_VERSION,
 	.agent_vif = VR_VIF_NONE,

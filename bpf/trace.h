@@ -42,15 +42,20 @@ static __always_inline void vr_event_flow(struct __sk_buff *skb, __u32 l3, struc
 __noinline int vr_event_emit(struct __sk_buff *skb, struct vr_packet *pkt, __u32 kind,
 			     __u32 vif, __u32 reason)
 {
+	__u64 now = bpf_ktime_get_ns();
 	struct vr_event *ev;
 
 	if (!pkt)
 		return 0;
+	if (now > vr_cfg.events_until) {
+		vr_cfg.events = 0;
+		return 0;
+	}
 	ev = bpf_ringbuf_reserve(&events, sizeof(*ev), 0);
 	if (!ev)
 		return 0;
 	__builtin_memset(ev, 0, sizeof(*ev));
-	ev->ns = bpf_ktime_get_ns();
+	ev->ns = now;
 	ev->id = pkt->id;
 	ev->nh = pkt->nh;
 	ev->label = pkt->label;

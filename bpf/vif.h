@@ -44,19 +44,19 @@ static __always_inline struct vr_vif *vr_vif_by_ifindex(__u32 ifindex)
 
 /*
  * The kernel would drop a packet longer than the MTU after our verdict, with
- * no counter of ours; so it is asked before. Packets that fit every IPv4 link
- * (RFC 791: 576 bytes) are not worth the question.
+ * no counter of ours; so it is asked before. Packets that every IPv4 link must
+ * take whole (RFC 791: 68 bytes) are not worth the question.
  */
 static __always_inline int vr_too_big(struct __sk_buff *skb, __u32 ifindex)
 {
 	__u32 mtu = 0;
 
-	if (skb->len <= 576 + ETH_HLEN)
+	if (skb->len <= 68 + ETH_HLEN)
 		return 0;
 	return bpf_check_mtu(skb, ifindex, &mtu, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0) > 0;
 }
 
-#define VR_MAX_TAGS	4
+#define VR_MAX_TAGS	8
 
 /* What a vif of type Host does to a packet on its way to the host's stack. */
 static __always_inline int vr_to_host(struct __sk_buff *skb, struct vr_packet *pkt,
@@ -70,6 +70,8 @@ static __always_inline int vr_to_host(struct __sk_buff *skb, struct vr_packet *p
 		if (vr_untag(skb, pkt) || vr_parse_l2(skb, pkt))
 			return -1;
 	}
+	if (pkt->flags & VP_TAGGED)
+		return -1;
 	if (pkt->vif_type != VIF_TYPE_VIRTUAL)
 		return 0;
 	eth = vr_bytes(skb, 0, ETH_HLEN);

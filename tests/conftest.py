@@ -53,3 +53,20 @@ def instance(netns: None) -> Iterator[Instance]:
 def other_netns(netns: None) -> Callable[[], None]:
     """A call that moves the test on to another new network namespace."""
     return lambda: _checked(_libc.unshare(_CLONE_NEWNET))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _skips_are_errors(terminalreporter):
+        terminalreporter.write_line("a test was skipped in CI: install what it needs", red=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and _skips_are_errors(reporter) and not session.exitstatus:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _skips_are_errors(reporter: pytest.TerminalReporter) -> bool:
+    """In CI the machine is ours to set up: a test that could not run has failed."""
+    return bool(os.environ.get("CI") and reporter.stats.get("skipped"))

@@ -168,6 +168,33 @@ VM = [
     ),
 ]
 
+GATEWAY_KNOWN = [
+    case.with_agent()
+    for case in (
+        answered(
+            "the agent as the gateway", s.VM1, request("10.1.1.11"), s.GATEWAY, "arp_virtual_proxy"
+        ),
+        answered(
+            "Mnp vif: the agent as the gateway",
+            s.NO_PROXY,
+            request("10.1.1.11"),
+            s.GATEWAY,
+            "arp_virtual_proxy",
+        ),
+    )
+]
+ELSEWHERE = request("10.1.1.2")
+STRANGER = mac("02:de:ad:00:00:02")
+# the answer goes to whom the request names, not to whom its Ethernet header names
+NAMED = tx(
+    "answered to the MAC in the request",
+    s.VM1,
+    ELSEWHERE[:6] + STRANGER + ELSEWHERE[12:],
+    s.VM1,
+    reply(s.VM1_MAC, "10.1.1.1", sha=s.VM2_MAC, spa="10.1.1.2"),
+    ((B, "arp_virtual_stitch"),),
+)
+
 H_ASK = request("172.30.0.77", sha=s.NIC_MAC, spa="172.30.0.1")
 H_OWN = request("172.30.0.1", sha=s.NIC_MAC, spa="172.30.0.1")
 H_REPLY = reply(s.FAR_MAC, "172.30.0.2", sha=s.NIC_MAC, spa="172.30.0.1")
@@ -184,6 +211,7 @@ HOST = [
 F_ASK = request("172.30.0.1", sha=s.FAR_MAC, spa="172.30.0.2")
 F_OWN = request("172.30.0.2", sha=s.FAR_MAC, spa="172.30.0.2")
 F_REPLY = reply(s.NIC_MAC, "172.30.0.1", sha=s.FAR_MAC, spa="172.30.0.2")
+F_STITCHED = request("172.30.0.11", sha=s.FAR_MAC, spa="172.30.0.2")
 F_ELSE = request("172.30.0.9", sha=s.FAR_MAC, spa="172.30.0.2")
 
 
@@ -196,6 +224,13 @@ def both(name: str, frame: bytes) -> Case:
 UNDERLAY = [
     tx("fabric: for the host, no P: its stack answers", s.FABRIC, F_ASK, s.HOST, F_ASK),
     tx("fabric: P, but no VM of this host", s.FABRIC, F_ELSE, s.HOST, F_ELSE),
+    tx(
+        "fabric: P, stitched to a VM of this host, but routed elsewhere",
+        s.FABRIC,
+        F_STITCHED,
+        s.HOST,
+        F_STITCHED,
+    ),
     answered(
         "fabric: P, a VM of this host",
         s.FABRIC,
@@ -230,6 +265,14 @@ def to_vms(name: str, frame: bytes) -> Case:
 
 
 ANSWER = reply(s.REMOTE_MAC, "10.1.1.3", sha=s.VM1_MAC, spa="10.1.1.1")
+ANSWER_9 = reply(s.REMOTE_MAC, "10.1.1.3", sha=s.VM1_MAC, spa="10.1.9.1")
+
+
+def kept_from_vms(name: str, frame: bytes) -> Case:
+    """ARP of another host's gateway: no VM of this host sees it."""
+    return flood(name, s.FABRIC, inside(frame), [], (), INNER, ((B, BROADCAST),))
+
+
 R_REPLY = reply(s.VM1_MAC, "10.1.1.1", sha=s.REMOTE_MAC, spa="10.1.1.3")
 R_GW = reply(s.GATEWAY, "10.1.1.254", sha=s.REMOTE_MAC, spa="10.1.1.3")
 TUNNELLED = [
@@ -254,6 +297,28 @@ TUNNELLED = [
     to_vms("tunnel: a VM of yet another host", asks("10.1.1.3", "10.1.1.5")),
     to_vms("tunnel: not stitched", asks("10.1.1.4")),
     to_vms("tunnel: no route", asks("192.0.2.1")),
+    to_vms("tunnel: routed to a VM of this host, but stitched elsewhere", asks("10.1.9.2")),
+    tx(
+        "tunnel: stitched to a VM of this host, though routed elsewhere",
+        s.FABRIC,
+        inside(asks("10.1.9.1")),
+        s.FABRIC,
+        sent_vxlan(5001, ANSWER_9, NO_HASH, id=0),
+        (*BY_TUNNEL, (B, "arp_physical_stitch"), (B, "vxlan_tunnels")),
+        ((B, s.REMOTE_MAC),),
+    ),
+    kept_from_vms("tunnel: the other host's gateway asks", asks("192.0.2.1", "10.1.1.254")),
+    kept_from_vms("tunnel: the other host's gateway tells", asks("10.1.1.254", "10.1.1.254")),
+    kept_from_vms(
+        "tunnel: the other host's agent asks", asks("192.0.2.1", "10.1.1.11")
+    ).with_agent(),
+    drop(
+        "tunnel: for the agent as the gateway",
+        s.FABRIC,
+        inside(asks("10.1.1.11")),
+        Drop.INVALID_ARP,
+        BY_TUNNEL,
+    ).with_agent(),
     to_vms("tunnel: gratuitous, though T", asks("10.1.1.6", "10.1.1.6")),
     to_vms("tunnel: a probe for a VM of this host", asks("10.1.1.1", "0.0.0.0")),
     to_vms("tunnel: tagged", asks("10.1.1.1", tagged=True)),
@@ -278,4 +343,4 @@ TUNNELLED = [
     drop("tunnel: malformed", s.FABRIC, inside(spoiled(20, b"\0\3")), Drop.INVALID_ARP, BY_TUNNEL),
 ]
 
-CASES = rows(VM, [case.with_agent() for case in HOST + UNDERLAY], TUNNELLED)
+CASES = rows(VM, GATEWAY_KNOWN, NAMED, [case.with_agent() for case in HOST + UNDERLAY], TUNNELLED)

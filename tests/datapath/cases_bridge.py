@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from scapy.packet import Packet
 
-from tests.model.const import BROADCAST, Drop
+from tests.model.const import BROADCAST, Drop, Trap
 from tests.model.packet import Copy
 from tests.model.state import mac
 
 from . import states as s
-from .frames import eth, ip, ip6, sent_vxlan, tag, usual_port
-from .table import copy, drop, flood, rows, tx
+from .frames import eth, ip, ip6, sent_vxlan, tag, trapped, usual_port
+from .table import copy, drop, flood, rows, trap, tx
 
 B, R = s.BLUE, s.RED_VRF
 
@@ -173,5 +173,49 @@ CASES = rows(
         ((B, "receives"),),
         hit(port(13)),
     ),
+    tx(
+        "to the host's stack: without eight tags",
+        s.VM1,
+        to(port(13), *[tag()] * 8, ip("10.1.1.2")),
+        s.HOST,
+        eth(s.NIC_MAC, s.VM1_MAC, ip("10.1.1.2")),
+        ((B, "receives"),),
+        hit(port(13)),
+    ),
+    drop(
+        "to the host's stack: nine tags are too many",
+        s.VM1,
+        to(port(13), *[tag()] * 9, ip("10.1.1.2")),
+        Drop.INVALID_PACKET,
+        ((B, "receives"),),
+        hit(port(13)),
+    ),
+    tx(
+        "a small packet in a smaller MTU: just as long",
+        s.VM1,
+        to(port(15), ip("10.1.1.2", size=72)),
+        s.TINY,
+        to(port(15), ip("10.1.1.2", size=72)),
+        L2,
+        hit(port(15)),
+    ),
+    drop(
+        "a small packet in a smaller MTU",
+        s.VM1,
+        to(port(15), ip("10.1.1.2", size=73)),
+        Drop.TOO_BIG,
+        L2,
+        hit(port(15)),
+    ),
+    trap(
+        "the agent's port",
+        s.VM1,
+        to(port(14)),
+        Trap.NEXTHOP,
+        trapped(to(port(14)), s.VM1, B, 4),
+        L2,
+        hit(port(14)),
+    )[0],
+    drop("of a Stats vif", s.STATS, to(s.VM2_MAC), Drop.INTERFACE_RX_DISCARD),
     drop("a netdevice that is no vif's", s.GONE, to(s.VM2_MAC), Drop.INVALID_IF),
 )

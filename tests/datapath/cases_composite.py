@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from tests.model.const import BROADCAST, Drop
+from dataclasses import replace
+
+from tests.model.const import BROADCAST, Drop, Trap
 from tests.model.packet import Copy
 from tests.model.state import mac
 
@@ -18,10 +20,11 @@ from .frames import (
     sent_mplsoudp,
     sent_vxlan,
     tag,
+    trapped,
     usual_port,
     vxlan,
 )
-from .table import Case, Names, copy, drop, flood, rows
+from .table import Case, Names, copy, drop, flood, rows, trap_copy
 
 B, R, M = s.BLUE, s.RED_VRF, s.MCAST
 GROUP = mac("01:00:5e:00:00:05")
@@ -64,20 +67,26 @@ def forty(frame: bytes, port: int) -> list[Copy]:
     ]
 
 
+def by_forty(name: str, frame: bytes) -> Case:
+    """What the broadcast entry of the VRF for multicast makes of a frame of vm2."""
+    return flood(
+        name,
+        s.VM2,
+        frame,
+        [copy(s.NARROW, frame), *forty(frame, usual_port("10.1.1.255", M))],
+        (Drop.INVALID_NH, Drop.INVALID_NH, Drop.INVALID_IF, Drop.INVALID_IF),
+        counts(M, 1, 14, 13, 13),
+        ((M, BROADCAST),),
+    )
+
+
 FROM_VM = [
     blue("broadcast", s.VM1, FRAME, (s.VM2, s.UUF)),
     blue("multicast takes the broadcast entry", s.VM1, TO_GROUP, (s.VM2, s.UUF)),
     blue("a tag goes along", s.VM1, TAGGED, (s.VM2, s.UUF)),
     blue("a sender that is no member", s.NO_PROXY, FRAME, (s.VM1, s.VM2, s.UUF)),
-    flood(
-        "a VRF for multicast, a list of 40, three kinds of tunnels",
-        s.VM2,
-        FRAME,
-        [copy(s.NARROW, FRAME), *forty(FRAME, usual_port("10.1.1.255", M))],
-        (Drop.INVALID_NH, Drop.INVALID_NH, Drop.INVALID_IF, Drop.INVALID_IF),
-        counts(M, 1, 14, 13, 13),
-        ((M, BROADCAST),),
-    ),
+    by_forty("a VRF for multicast, a list of 40, three kinds of tunnels", FRAME),
+    by_forty("the same with a tag, which the kernel notes when copies come in again", TAGGED),
     flood(
         "leaves of both kinds in the top composite itself",
         s.RED,
@@ -91,6 +100,18 @@ FROM_VM = [
         ((R, BROADCAST),),
     ),
 ]
+OF_HOST = eth(s.FAR_MAC, s.NIC_MAC, ip("172.30.0.12", src="172.30.0.1"))
+HOST_PORT = usual_port("172.30.0.12", M, src="172.30.0.1")
+# copies for the other kinds of tunnels come in again by the host's vif
+BY_HOST = flood(
+    "the host's packet, replicated into three kinds of tunnels",
+    s.HOST,
+    OF_HOST,
+    [copy(s.VM2, OF_HOST), copy(s.NARROW, OF_HOST), *forty(OF_HOST, HOST_PORT)],
+    (Drop.INVALID_NH, Drop.INVALID_NH, Drop.INVALID_IF, Drop.INVALID_IF),
+    ((0, "vrf_translates"), (M, "uuc_floods"), *counts(M, 2, 14, 13, 13)),
+    ((M, BROADCAST),),
+).with_agent()
 LONG = eth(BROADCAST, s.VM1_MAC, ip("10.1.1.255", size=1430))
 TOO_LONG = flood(
     "copies that do not fit in their tunnels",
@@ -148,7 +169,23 @@ BY_AGENT = [
         ((5, "l2_mcast_composites"),),
         ((5, BROADCAST),),
     ),
+    replace(
+        flood(
+            "the agent is a member",
+            s.AGENT,
+            injected(FRAME, s.RED, 6, 1),
+            [copy(s.VM1, FRAME), trap_copy(Trap.NEXTHOP, trapped(FRAME, s.RED, 6, 4))],
+            (),
+            (
+                (6, "l2_mcast_composites"),
+                (6, "encap_composites"),
+                *((6, "l2_encaps"),) * 2,
+            ),
+            ((6, BROADCAST),),
+        ),
+        blamed=s.RED,
+    ),
     drop("no broadcast entry", s.AGENT, injected(FRAME, 500, 4, 1), Drop.L2_NO_ROUTE),
 ]
 
-CASES = rows(FROM_VM, TOO_LONG, BY_TUNNEL, [case.with_agent() for case in BY_AGENT])
+CASES = rows(FROM_VM, BY_HOST, TOO_LONG, BY_TUNNEL, [case.with_agent() for case in BY_AGENT])

@@ -111,7 +111,7 @@ VXLAN = [
         "VXLAN: a VNI for L2 Receive is the fabric's VRF",
         vxlan(5008, UNKNOWN),
         Drop.DISCARD,
-        ((0, "l2_receives"),),
+        ((0, "l2_receives"), (0, "discards")),
     ),
     lost("VXLAN: a VNI that nobody has", vxlan(9999, FRAME), Drop.INVALID_VNID),
     lost("VXLAN: VNI 0", vxlan(0, FRAME), Drop.INVALID_VNID),
@@ -247,7 +247,12 @@ MPLS = [
         mplsoudp(1008, BARE, src=OTHER_IP),
         Drop.INVALID_LABEL,
     ),
-    lost("a label for L2 Receive", mplsoudp(1005, FRAME), Drop.DISCARD, ((0, "l2_receives"),)),
+    lost(
+        "a label for L2 Receive",
+        mplsoudp(1005, FRAME),
+        Drop.DISCARD,
+        ((0, "l2_receives"), (0, "discards")),
+    ),
     lost(
         "a label for L2 Receive, IPv6 inside",
         mplsoudp(1005, eth(s.VM1_MAC, s.FAR_MAC, ip6())),
@@ -278,6 +283,15 @@ def stack(ttl: int = 64, bottom: int = 1) -> bytes:
     """MPLSoUDP with such a label stack entry."""
     packet = mplsoudp(1000, BARE)
     return packet[:44] + bytes([packet[44] & 0xFE | bottom, ttl]) + packet[46:]
+
+
+def claims(packet: bytes, area: int) -> bytes:
+    """The packet, all bytes there, with outer lengths that end after so many bytes of L4."""
+    head = packet[14:16] + (20 + area).to_bytes(2, "big") + packet[18:24] + bytes(2)
+    l4 = packet[34:]
+    if packet[23] == 17:
+        l4 = l4[:4] + area.to_bytes(2, "big") + l4[6:]
+    return packet[:14] + head + packet[26:34] + l4
 
 
 def fragment(packet: bytes, field: int) -> bytes:
@@ -318,6 +332,33 @@ OUTER = [
     to_host("fragment: another port", fragment(DNS, 0x2000)),
     lost("fragment: first, UDP cut short", fragment(STUB, 0x2000), Drop.INVALID_PACKET),
     to_vm1("DF is no fragment", fragment(vxlan(5001, FRAME), 0x4000), FRAME, BLUE_IN, TO_VM1),
+    lost(
+        "VXLAN: the frame's header ends behind the outer lengths",
+        claims(vxlan(5001, FRAME), 8 + 8 + 13),
+        Drop.INVALID_PACKET,
+    ),
+    to_vm1(
+        "VXLAN: the frame's header ends with the outer lengths",
+        claims(vxlan(5001, FRAME), 8 + 8 + 14),
+        FRAME,
+        BLUE_IN,
+        TO_VM1,
+    ),
+    lost(
+        "MPLSoUDP: the packet's header ends behind the outer lengths",
+        claims(mplsoudp(1000, BARE), 8 + 4 + 19),
+        Drop.INVALID_PACKET,
+    ),
+    lost(
+        "MPLSoUDP: the IPv6 header ends behind the outer lengths",
+        claims(mplsoudp(1000, BARE6), 8 + 4 + 39),
+        Drop.INVALID_PACKET,
+    ),
+    lost(
+        "MPLSoGRE: the packet's header ends behind the outer lengths",
+        claims(mplsogre(1000, BARE), 4 + 4 + 19),
+        Drop.INVALID_PACKET,
+    ),
     to_host("UDP, another port", DNS),
     lost("UDP of 7 bytes", STUB, Drop.INVALID_PACKET),
     lost("UDP longer than IP", UDP_TOO_LONG, Drop.INVALID_PACKET),

@@ -78,6 +78,30 @@ def v6_port(first: int = SIX_FOLD[0], second: int = SIX_FOLD[1]) -> int:
     return entropy(halves[0], halves[1], 1111, 2222, 17, B)
 
 
+TO_ROUTER, BY_HOST = mac("02:00:0a:01:01:11"), mac("02:00:0a:01:01:10")
+BRIDGED = to(TO_ROUTER, tag(), ip(Z))
+THROUGH = to(BY_HOST, tag(), ip(Z))
+# the VLAN tag inside is none of the outer header's
+ODD = [
+    tx(
+        "VXLAN to a router: a bridged frame too gets its MACs",
+        s.VM1,
+        BRIDGED,
+        s.FABRIC,
+        sent_vxlan(5001, s.ROUTER_MAC + s.NIC_MAC + BRIDGED[12:], usual_port(Z)),
+        (V,),
+        ((B, TO_ROUTER),),
+    ),
+    tx(
+        "VXLAN by the host's vif: the tag inside stays",
+        s.VM1,
+        THROUGH,
+        s.HOST,
+        s.NIC_MAC + sent_vxlan(5001, THROUGH, usual_port(Z), dst="172.30.0.3")[6:],
+        (V,),
+        ((B, BY_HOST),),
+    ),
+]
 VXLAN_FRAMES = [
     vx("VXLAN: UDP", remote(ip(Z)), usual_port(Z)),
     vx("VXLAN: TCP", remote(tcp(Z)), entropy(A, Z, 1111, 80, 6, B)),
@@ -202,4 +226,4 @@ SIZES = [
     big("MPLSoGRE: 1501 bytes outside", GRE_MAC, 1473, GM),
 ]
 
-CASES = rows(VXLAN_FRAMES, MPLS_FRAMES, ROUTED, SIZES)
+CASES = rows(ODD, VXLAN_FRAMES, MPLS_FRAMES, ROUTED, SIZES)

@@ -9,6 +9,7 @@ from scapy.layers.inet import IP
 from scapy.packet import Packet, Raw
 
 from tests.model.const import Drop, Trap
+from tests.model.state import mac
 
 from . import states as s
 from .frames import eth, ip, tag, trapped
@@ -98,7 +99,7 @@ FROM_VM = [
         (L2R, (B, "resolves")),
         HIT,
     ),
-    lost("no route", "8.8.8.8", Drop.DISCARD),
+    lost("no route", "8.8.8.8", Drop.DISCARD, ((B, "discards"),)),
     lost("a route to Discard", "10.1.2.1", Drop.DISCARD, ((B, "discards"),)),
     lost("a route to Discard, TTL 1", "10.1.2.1", Drop.DISCARD, ((B, "discards"),), 1),
     lost("a route to nothing", "10.1.1.10", Drop.INVALID_NH),
@@ -124,7 +125,39 @@ FROM_VM = [
         ),
         bridge=HIT * 2,
     ),
-    lost("another VRF has no route", "10.1.8.2", Drop.DISCARD, ((B, "vrf_translates"),)),
+    lost(
+        "another VRF has no route",
+        "10.1.8.2",
+        Drop.DISCARD,
+        ((B, "vrf_translates"), (9, "discards")),
+    ),
+    *(
+        tx(
+            f"a nexthop for multicast: {what}",
+            s.VM1,
+            to(dst),
+            s.VM2,
+            eth(group, s.GATEWAY, ip(dst, ttl=63)),
+            (L2R, (B, "encaps")),
+            HIT,
+        )
+        for what, dst, group in (
+            ("the group's MAC", "239.129.2.3", mac("01:00:5e:01:02:03")),
+            ("an address that is no group", "10.1.9.9", s.VM2_MAC),
+        )
+    ),
+    *(
+        trap(
+            f"the agent as a gateway, TTL {ttl}: as it was",
+            s.VM1,
+            to("10.1.1.11", ttl),
+            Trap.NEXTHOP,
+            trapped(to("10.1.1.11", ttl), s.VM1, B, 4),
+            (L2R, (B, "encaps")),
+            HIT,
+        )[0]
+        for ttl in (64, 1)
+    ),
     tx(
         "by way of another VRF: TTL down once",
         s.VM1,
@@ -186,7 +219,9 @@ FROM_HOST = [
         host("172.30.0.1"),
         ((0, "receives"),),
     ).with_agent(),
-    drop("of the host: no route", s.HOST, host("8.8.8.8"), Drop.DISCARD).with_agent(),
+    drop(
+        "of the host: no route", s.HOST, host("8.8.8.8"), Drop.DISCARD, ((0, "discards"),)
+    ).with_agent(),
     drop("of the host: no nexthop", s.HOST, host("169.254.7.1"), Drop.INVALID_NH).with_agent(),
     *with_copy(
         trap(
@@ -218,7 +253,9 @@ FROM_FABRIC = [
         eth(s.VM1_MAC, s.GATEWAY, ip("172.30.0.10", src="172.30.0.2", ttl=63)),
         ((0, "encaps"),),
     ).with_agent(),
-    drop("of the fabric: no route", s.FABRIC, wire("8.8.8.8"), Drop.DISCARD).with_agent(),
+    drop(
+        "of the fabric: no route", s.FABRIC, wire("8.8.8.8"), Drop.DISCARD, ((0, "discards"),)
+    ).with_agent(),
     trap(
         "of the fabric: TTL 1",
         s.FABRIC,

@@ -30,8 +30,8 @@ from .frames6 import (
 from .table import Case, Macs, Names, copy, drop, flood, rows, trap, tx
 
 B = s.BLUE
-VX_MAC, UDP_MAC = mac("02:00:0a:01:01:0e"), mac("02:00:0a:01:01:0f")
-GRE_MAC, ALL_MAC = mac("02:00:0a:01:01:10"), mac("02:00:0a:01:01:11")
+VX_MAC, UDP_MAC = mac("02:00:0a:01:01:12"), mac("02:00:0a:01:01:13")
+GRE_MAC, ALL_MAC = mac("02:00:0a:01:01:14"), mac("02:00:0a:01:01:15")
 UM, GM, VM = "udp_mpls_tunnels", "gre_mpls_tunnels", "vxlan_tunnels"
 
 
@@ -302,7 +302,7 @@ OWN = [
         s.VM1,
         eth(s.GATEWAY, s.VM1_MAC, IPv6(vxlan6(5001, FRAME)[14:])),
         Drop.DISCARD,
-        (L2R,),
+        (L2R, (B, "discards")),
         GW,
     ),
 ]

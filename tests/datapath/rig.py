@@ -40,7 +40,7 @@ _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count(1)
 _REDIRECT, _SHOT = 7, 2
-_HASH_ORDER = (VifType.PHYSICAL, VifType.HOST, VifType.AGENT, VifType.VIRTUAL)
+_ORDER = VifType.PHYSICAL, VifType.HOST, VifType.AGENT, VifType.VIRTUAL, VifType.STATS
 
 
 @contextmanager
@@ -128,7 +128,7 @@ class Rig:
 
     def _program(self, state: State) -> None:
         self.core.config.set(hash_seed=state.hash_seed)
-        order = sorted(state.vifs.values(), key=lambda vif: _HASH_ORDER.index(vif.type))
+        order = sorted(state.vifs.values(), key=lambda vif: _ORDER.index(vif.type))
         for vif in order:
             self._add_vif(vif)
         # A nexthop's vif must exist when it is written, and may go afterwards.

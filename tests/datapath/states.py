@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Network
 
 from tests.model.const import BROADCAST, Family, NhFlag, NhType, RouteFlag, VifFlag, VifType
@@ -21,7 +22,8 @@ from tests.model.state import (
 )
 
 FABRIC, HOST, AGENT = 2, 3, 4
-VM1, VM2, RED, UUF, NO_PROXY, PROXY, NARROW, GONE, DHCP = 11, 12, 13, 14, 15, 16, 17, 18, 19
+VM1, VM2, RED, UUF, NO_PROXY, PROXY, NARROW, GONE = 11, 12, 13, 14, 15, 16, 17, 18
+TINY, DHCP, STATS = 19, 20, 4351
 GATEWAY = mac("00:00:5e:00:01:00")
 NIC_MAC = mac("02:00:00:00:00:01")
 FAR_MAC = mac("02:00:00:00:00:02")
@@ -49,6 +51,8 @@ def _vifs(agent: bool) -> list[Vif]:
         Vif(NO_PROXY, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.NO_MAC_PROXY),
         Vif(PROXY, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.MAC_PROXY),
         Vif(NARROW, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mtu=700),
+        Vif(TINY, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mtu=100),
+        Vif(STATS, VifType.STATS, GATEWAY, 65535, BOTH),
         Vif(DHCP, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.DHCP),
     ]
     if agent:
@@ -109,9 +113,11 @@ def _nexthops() -> list[Nexthop]:
         _encap(14, UUF, VM2_MAC),
         _encap(17, NARROW, VM2_MAC),
         _encap(18, GONE, VM2_MAC),
+        _encap(19, TINY, VM2_MAC),
         _encap(21, VM1, VM1_MAC, Family.INET),
         _encap(22, VM2, VM2_MAC, Family.INET),
         _encap(23, FABRIC, FAR_MAC, Family.INET),
+        replace(_encap(26, VM2, VM2_MAC, Family.INET), flags=NhFlag.VALID | Kind.MULTICAST),
         _tunnel(31, Kind.TUNNEL_VXLAN),
         _tunnel(32, Kind.TUNNEL_UDP_MPLS),
         _tunnel(33, Kind.TUNNEL_GRE),
@@ -119,12 +125,14 @@ def _nexthops() -> list[Nexthop]:
         _tunnel(35, Kind.TUNNEL_VXLAN, OTHER),
         _tunnel(36, NhFlag(0)),
         _tunnel(37, Kind.TUNNEL_VXLAN, OTHER, GONE),
+        _tunnel(38, Kind.TUNNEL_VXLAN, OTHER, HOST),
         _translate(41, BLUE, Family.BRIDGE),
         _translate(42, RED_VRF, Family.BRIDGE, Kind.UNKNOWN_UC_FLOOD),
         _translate(43, BLUE, Family.INET),
         _translate(44, 4, Family.INET),
         _translate(45, 5, Family.BRIDGE),
         _translate(46, 9, Family.INET),
+        _translate(47, MCAST, Family.BRIDGE, Kind.UNKNOWN_UC_FLOOD),
         _composite(51, encap, Member(11), Member(12), Member(14), Member(999)),
         _composite(52, evpn, Member(31, 5001), Member(35, 5001), Member(11), Member(31)),
         _composite(53, top, Member(51), Member(52)),
@@ -159,6 +167,8 @@ def _routes() -> list[Route]:
         route(0, "172.30.0.0/24", 6),
         route(0, "172.30.0.9/32", 23, flags=proxy),
         route(0, "172.30.0.10/32", 21, flags=proxy),
+        route(0, "172.30.0.11/32", 6, flags=proxy, stitch=VM1_MAC),
+        route(0, "172.30.0.12/32", 47),
         route(0, "169.254.7.0/24", 999),
         route(BLUE, "10.1.1.1/32", 21, flags=proxy, stitch=VM1_MAC),
         route(BLUE, "10.1.1.2/32", 22, flags=proxy, stitch=VM2_MAC),
@@ -178,6 +188,10 @@ def _routes() -> list[Route]:
         route(BLUE, "10.1.6.0/24", 7),
         route(BLUE, "10.1.7.0/24", 36, label=20),
         route(BLUE, "10.1.8.0/24", 46),
+        route(BLUE, "224.0.0.0/4", 26),
+        route(BLUE, "10.1.9.9/32", 26),
+        route(BLUE, "10.1.9.1/32", 35, label=5001, flags=proxy, stitch=VM1_MAC),
+        route(BLUE, "10.1.9.2/32", 21, flags=proxy, stitch=REMOTE_MAC),
         route(4, "10.0.0.0/8", 43),
         route(RED_VRF, "0.0.0.0/0", 34, label=77),
         route(9, "10.1.8.1/32", 21),
@@ -216,6 +230,7 @@ def _routes() -> list[Route]:
 
 def _bridge() -> list[BridgeEntry]:
     entries = [
+        (0, VM1_MAC, 11, None),
         (BLUE, GATEWAY, 3, None),
         (BLUE, ROUTER_MAC, 3, None),
         (BLUE, VM1_MAC, 11, None),
@@ -231,10 +246,13 @@ def _bridge() -> list[BridgeEntry]:
         (BLUE, mac("02:00:0a:01:01:0b"), 18, None),
         (BLUE, mac("02:00:0a:01:01:0c"), 17, None),
         (BLUE, mac("02:00:0a:01:01:0d"), 5, None),
-        (BLUE, mac("02:00:0a:01:01:0e"), 61, 5001),
-        (BLUE, mac("02:00:0a:01:01:0f"), 62, 1040),
-        (BLUE, mac("02:00:0a:01:01:10"), 63, 1050),
-        (BLUE, mac("02:00:0a:01:01:11"), 66, None),
+        (BLUE, mac("02:00:0a:01:01:0f"), 19, None),
+        (BLUE, mac("02:00:0a:01:01:10"), 38, 5001),
+        (BLUE, mac("02:00:0a:01:01:11"), 34, 5001),
+        (BLUE, mac("02:00:0a:01:01:12"), 61, 5001),
+        (BLUE, mac("02:00:0a:01:01:13"), 62, 1040),
+        (BLUE, mac("02:00:0a:01:01:14"), 63, 1050),
+        (BLUE, mac("02:00:0a:01:01:15"), 66, None),
         (BLUE, BROADCAST, 53, None),
         (RED_VRF, VM1_MAC, 13, None),
         (RED_VRF, GATEWAY, 3, None),
@@ -253,11 +271,25 @@ VNIS = {5001: 41, 5002: 42, 5003: 53, 5004: 11, 5005: 999, 5006: 43, 5007: 31, 5
 
 
 def base(name: str, *, agent: bool) -> State:
-    """The base tables; with an agent nothing is cross-connected."""
+    """The base tables; with an agent nothing is cross-connected, and it is a gateway."""
     state = State(name, hash_seed=SEED, mpls=dict(MPLS), vxlan=dict(VNIS))
     state.add(*_vifs(agent), *_nexthops(), *_bridge(), *_routes())
-    state.agent_vif = AGENT if agent else None
+    if agent:
+        state.agent_vif = AGENT
+        _add_gateway(state)
     return state
+
+
+def _add_gateway(state: State) -> None:
+    """The agent as the gateway of blue, and as a member of a flood list."""
+    state.add(
+        _encap(24, AGENT, VM1_MAC, Family.INET),
+        _encap(25, AGENT, VM1_MAC),
+        _composite(59, Kind.COMPOSITE_ENCAP, Member(25), Member(11)),
+        Route(BLUE, net("10.1.1.11/32"), 24, flags=RouteFlag.ARP_PROXY),
+        BridgeEntry(BLUE, mac("02:00:0a:01:01:0e"), 25),
+        BridgeEntry(6, BROADCAST, 59),
+    )
 
 
 ANYWHERE = IPv4Network("0.0.0.0/0")

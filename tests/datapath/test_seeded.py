@@ -2,7 +2,9 @@
 """Every seeded bug is noticed by the test that its patch names.
 
 A patch's header has a line `Caught-by: TEST` (a test of this folder). The unpatched object
-passes that test, the patched one must not; a patch that no longer applies fails.
+passes that test, the patched one must be built and loaded and not pass it; a patch that no
+longer applies fails. The bugs made at random are those of the first seeds (seeded/mutator.py);
+what seed makes no bug, or one that no test can notice, stands in seeded/survivors.txt.
 """
 
 from __future__ import annotations
@@ -17,8 +19,13 @@ from pathlib import Path
 
 import pytest
 
+from .seeded.mutator import patch as patch_of
+
 ROOT = Path(__file__).parents[2]
 PATCHES = sorted((Path(__file__).parent / "seeded").glob("*.patch"))
+SURVIVORS = Path(__file__).parent / "seeded/survivors.txt"
+SEED = re.compile(r"-random-(\d+)$")
+NOT_LOADED = "the kernel does not take dp-core"
 CAUGHT_BY = re.compile(r"^Caught-by: (\S.*)$", re.MULTILINE)
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
@@ -60,8 +67,36 @@ def passes_unpatched(test: str) -> bool:
     return passes(test, None)[0]
 
 
+def kept_seeds() -> dict[int, Path]:
+    """The patches made at random, by seed."""
+    found = ((SEED.search(path.stem), path) for path in PATCHES)
+    return {int(match[1]): path for match, path in found if match}
+
+
+def listed_seeds() -> list[int]:
+    """The seeds in survivors.txt."""
+    lines = SURVIVORS.read_text().splitlines()
+    return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]
+
+
 def test_there_are_twenty() -> None:
     assert len(PATCHES) >= 20
+    assert 2 * len(kept_seeds()) >= len(PATCHES)
+
+
+def test_no_seed_is_passed_over() -> None:
+    seeds = sorted([*kept_seeds(), *listed_seeds()])
+    assert seeds == list(range(1, len(seeds) + 1))
+
+
+@pytest.mark.parametrize("number", sorted(kept_seeds()))
+def test_the_operator_makes_it_again(number: int) -> None:
+    """The bug is what the seed gives; else the sources have a line that it would rather spoil."""
+    assert _changes(kept_seeds()[number].read_text()) == _changes(patch_of(number)), number
+
+
+def _changes(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith(("+", "-"))]
 
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda path: path.stem)
@@ -80,3 +115,4 @@ def test_the_bug_is_noticed(patch: Path, tmp_path: Path) -> None:
     assert passes_unpatched(named[1]), f"{named[1]} fails without any bug"
     survived, output = passes(named[1], build(tmp_path))
     assert not survived, f"survivor: {patch.name}\n{output}"
+    assert NOT_LOADED not in output, f"{patch.name} is not even loaded\n{output}"

@@ -11,7 +11,7 @@ from .const import (
     VifType,
 )
 from .packet import Outcome, Packet
-from .state import Nexthop, Route
+from .state import Route
 from .wire import Arp, BadPacketError, arp_answer, parse_arp
 
 LINK_LOCAL = bytes((169, 254))
@@ -79,7 +79,11 @@ def from_host(packet: Packet) -> Outcome:
 
 
 def from_underlay(packet: Packet) -> Outcome:
-    """From the wire, outside any tunnel: the host answers, the agent hears what it may learn."""
+    """From the wire, outside any tunnel: the host answers, the agent hears what it may learn.
+
+    For a VM of this host the router answers; here that is whom the route leads to, in a tunnel
+    whom the stitched MAC leads to: that is where the packets will go.
+    """
     if packet.vif.has(VifFlag.XCONNECT):
         return packet.xconnect()
     arp = _parse(packet)
@@ -89,7 +93,7 @@ def from_underlay(packet: Packet) -> Outcome:
         packet.xconnect_copy()
         return packet.trap(Trap.ARP)
     found = packet.state.lookup(packet.vrf, arp.tpa)
-    if found is None or not found.has(RouteFlag.ARP_PROXY) or not is_hosted(packet, found):
+    if found is None or not found.has(RouteFlag.ARP_PROXY) or not to_vm(packet, found.nh):
         return packet.xconnect()
     return packet.send(packet.vif, arp_answer(packet.frame, packet.vif.mac))
 
@@ -106,43 +110,41 @@ def from_tunnel(packet: Packet) -> Outcome:
     if arp.op == 2:
         return l2.bridge(packet)
     if packet.l2.tagged or arp.gratuitous:
-        return flood_of_fabric(packet)
+        return flood_of_fabric(packet, arp.spa)
     found = packet.state.lookup(packet.vrf, arp.tpa)
     if found is None:
-        return flood_of_fabric(packet)
+        return flood_of_fabric(packet, arp.spa)
     entry = packet.state.stitched(found)
     if entry is None and found.has(RouteFlag.ARP_FLOOD):
-        return flood_of_fabric(packet)
+        return flood_of_fabric(packet, arp.spa)
     if is_gateway(packet, found):
         return packet.drop(Drop.INVALID_ARP)
-    if entry is None or not is_hosted(packet, found):
-        return flood_of_fabric(packet)
+    if entry is None or not to_vm(packet, entry.nh):
+        return flood_of_fabric(packet, arp.spa)
     packet.count_vrf("arp_physical_stitch")
     packet.frame = arp_answer(packet.frame, entry.mac)
-    packet.outer_src, packet.uuc_flood = None, False
+    packet.outer_src, packet.uuc_flood, packet.not_to_vms = None, False, False
     return l2.bridge(packet, arp.sha)
 
 
-def flood_of_fabric(packet: Packet) -> Outcome:
-    """To all of the network, counted as asked by another host."""
+def flood_of_fabric(packet: Packet, asker: bytes) -> Outcome:
+    """To the VMs of this host, but not from another host's gateway: theirs is here."""
+    packet.not_to_vms = is_gateway(packet, packet.state.lookup(packet.vrf, asker))
     packet.count_vrf("arp_physical_flood")
     return l2.flood(packet)
 
 
 def is_gateway(packet: Packet, found: Route | None) -> bool:
-    """Whether the target is the router itself."""
+    """Whether the route leads to the router itself, or to its agent."""
     nh = packet.state.valid_nexthop(found.nh) if found is not None else None
-    return nh is not None and nh.type in (NhType.RECEIVE, NhType.L2_RECEIVE)
+    if nh is None:
+        return False
+    return nh.type in (NhType.RECEIVE, NhType.L2_RECEIVE) or packet.state.is_agent(nh)
 
 
-def is_hosted(packet: Packet, found: Route) -> bool:
-    """Whether a VM behind a vif of this host has the address."""
-    entry = packet.state.stitched(found)
-    ids = [found.nh] + ([entry.nh] if entry is not None else [])
-    return any(_to_vm(packet, packet.state.valid_nexthop(nh_id)) for nh_id in ids)
-
-
-def _to_vm(packet: Packet, nh: Nexthop | None) -> bool:
+def to_vm(packet: Packet, nh_id: int) -> bool:
+    """Whether the nexthop leads to a VM of this host."""
+    nh = packet.state.valid_nexthop(nh_id)
     if nh is None or nh.type != NhType.ENCAP:
         return False
     vif = packet.vif_of(nh.oif)

@@ -4,7 +4,7 @@
 from dataclasses import dataclass, field
 
 from . import tunnel
-from .const import Drop, Family, NhFlag, NhType
+from .const import Drop, Family, NhFlag, NhType, Trap
 from .packet import Outcome, Packet
 from .state import Member, Nexthop
 
@@ -25,9 +25,10 @@ def replicate(packet: Packet, nh: Nexthop) -> Outcome:
     """Copy the frame to the local vifs first, then to the tunnels; the original is dropped.
 
     Nothing goes back to where it came from: not to the ingress vif, and not to any tunnel when
-    it came by one (ingress replication: the sender copied to every host itself). A member that
-    cannot be used costs one counted drop, the others go on. An Encap or EVPN composite that is
-    named directly is taken as the only child of a top one.
+    it came by one (ingress replication: the sender copied to every host itself). ARP of another
+    host's gateway reaches no VM. A member that cannot be used costs one counted drop, the others
+    go on. An Encap or EVPN composite that is named directly is taken as the only child of a top
+    one.
     """
     if packet.l3:
         return packet.drop(Drop.INVALID_NH)
@@ -48,6 +49,15 @@ def _kinds(nh: Nexthop) -> list[NhFlag]:
     return [kind for kind in LEAVES if nh.has(kind)]
 
 
+def _served(packet: Packet) -> set[NhFlag]:
+    served = set(LEAVES)
+    if packet.tunnelled:
+        served.discard(NhFlag.COMPOSITE_EVPN)
+    if packet.not_to_vms:
+        served.discard(NhFlag.COMPOSITE_ENCAP)
+    return served
+
+
 def _add_member(packet: Packet, branches: _Branches, member: Member) -> None:
     """A member of a top composite: a composite of one of our kinds, or a leaf of either kind."""
     child = packet.state.valid_nexthop(member.nh)
@@ -60,7 +70,7 @@ def _add_member(packet: Packet, branches: _Branches, member: Member) -> None:
 def _add_child(packet: Packet, branches: _Branches, child: Nexthop) -> None:
     kinds = _kinds(child)
     branches.kinds.update(kinds)
-    if packet.tunnelled and kinds == [NhFlag.COMPOSITE_EVPN]:
+    if not set(kinds) & _served(packet):
         return
     for member in child.members:
         _add_leaf(packet, branches, member, kinds)
@@ -80,12 +90,13 @@ def _add_leaf(packet: Packet, branches: _Branches, member: Member, kinds: list[N
 
 
 def _copy(packet: Packet, branches: _Branches) -> None:
-    if NhFlag.COMPOSITE_ENCAP in branches.kinds:
+    served = branches.kinds & _served(packet)
+    if NhFlag.COMPOSITE_ENCAP in served:
         packet.count_vrf("encap_composites")
-    for leaf in branches.encaps:
-        if leaf.oif != packet.vif.idx:
-            _copy_local(packet, leaf)
-    if packet.tunnelled or NhFlag.COMPOSITE_EVPN not in branches.kinds:
+        for leaf in branches.encaps:
+            if leaf.oif != packet.vif.idx:
+                _copy_local(packet, leaf)
+    if NhFlag.COMPOSITE_EVPN not in served:
         return
     packet.count_vrf("evpn_composites")
     for over_ipv6 in (False, True):
@@ -98,11 +109,15 @@ def _copy(packet: Packet, branches: _Branches) -> None:
 
 
 def _copy_local(packet: Packet, leaf: Nexthop) -> None:
-    """A local vif gets the frame as it is, whatever the family of its nexthop."""
+    """A local vif gets the frame as it is, whatever the family of its nexthop; the agent, as a
+    trap."""
     vif = packet.vif_of(leaf.oif)
     if vif is not None:
         packet.count_vrf("l2_encaps")
-    packet.send_copy(vif, packet.frame)
+    if packet.state.is_agent(leaf):
+        packet.trap_copy(Trap.NEXTHOP)
+    else:
+        packet.send_copy(vif, packet.frame)
 
 
 def _copy_remote(packet: Packet, leaf: Nexthop) -> None:

@@ -46,6 +46,7 @@ SPORT_VXLAN_NO_HASH = 52000
 BROADCAST = b"\xff" * 6
 VRF_NONE = 65535
 MAX_LOOKUPS = 4
+MAX_TAGS = 8
 TTL = 64
 
 
@@ -147,6 +148,7 @@ class Trap(IntEnum):
     SWITCH = 0
     ROUTE = 1
     ARP = 2
+    NEXTHOP = 4
     RESOLVE = 5
     L3_PROTOCOLS = 7
     ZERO_TTL = 12

@@ -121,7 +121,7 @@ def _mpls(packet: Packet, ip: Outer, at: int, data: bytes) -> Outcome:
     if nh is None:
         return packet.drop(Drop.INVALID_NH)
     is_l2 = nh.family == Family.BRIDGE or nh.type in (NhType.COMPOSITE, NhType.L2_RECEIVE)
-    return _deliver(packet, ip, nh, at + 4, is_l2)
+    return _deliver(packet, ip, nh, at + 4, len(data) - 4, is_l2)
 
 
 def _vxlan(packet: Packet, ip: Outer, at: int, data: bytes) -> Outcome:
@@ -138,20 +138,23 @@ def _vxlan(packet: Packet, ip: Outer, at: int, data: bytes) -> Outcome:
     nh = packet.state.valid_nexthop(nh_id)
     if nh is None:
         return packet.drop(Drop.INVALID_NH)
-    return _deliver(packet, ip, nh, at + 8, True)
+    return _deliver(packet, ip, nh, at + 8, len(data) - 8, True)
 
 
-def _deliver(packet: Packet, ip: Outer, nh: Nexthop, at: int, is_l2: bool) -> Outcome:
+def _deliver(packet: Packet, ip: Outer, nh: Nexthop, at: int, room: int, is_l2: bool) -> Outcome:
     """Take the outer headers off (`at` bytes of the L3 packet) and go on with the nexthop.
 
-    The headers up to here must lie inside the outer lengths; what is inside ends where the
-    frame does, so bytes behind the outer lengths stay.
+    The headers up to here, and the first one inside, must lie inside the outer lengths, which
+    leave `room`; what is inside ends where the frame does, so bytes behind them stay.
     """
     payload = packet.l3_data[at:]
     packet.outer_src = ip.src
     packet.label = None
     packet.l3 = not is_l2
     packet.frame = _l2_payload(payload) if is_l2 else _l3_payload(packet, payload)
+    least = ETH_LEN if is_l2 else 40 if payload[0] >> 4 == 6 else 20
+    if room < least:
+        raise BadPacketError
     packet.vrf = nh.vrf
     return nexthop.apply(packet, nh.id)
 

@@ -14,16 +14,25 @@ KEEPS_TTL = (NhType.VRF_TRANSLATE, NhType.RECEIVE, NhType.DISCARD)
 
 
 def route(packet: Packet) -> Outcome:
-    """Route an IP packet in its VRF: INVALID_PROTOCOL for another one, DISCARD for a miss."""
+    """Route an IP packet in its VRF: INVALID_PROTOCOL for another one, DISCARD for a miss.
+
+    A miss counts as a route to Discard.
+    """
     if packet.l2.proto not in (ETH_IPV4, ETH_IPV6):
         return packet.drop(Drop.INVALID_PROTOCOL)
-    return route_or(packet, lambda: packet.drop(Drop.DISCARD))
+    return route_or(packet, lambda: _discard(packet))
+
+
+def _discard(packet: Packet) -> Outcome:
+    packet.count_vrf("discards")
+    return packet.drop(Drop.DISCARD)
 
 
 def route_or(packet: Packet, otherwise: Miss) -> Outcome:
     """Route an IP packet in its VRF; without a route `otherwise` says what becomes of it.
 
-    TTL or hop limit goes down by one unless the nexthop only looks up again, receives or drops.
+    TTL or hop limit goes down by one unless the nexthop only looks up again, receives, drops, or is
+    the agent.
     """
     proto, head = packet.l2.proto, packet.l2.length
     if proto == ETH_IPV4:
@@ -50,4 +59,4 @@ def route_or(packet: Packet, otherwise: Miss) -> Outcome:
 
 def _forwards(packet: Packet, found: Route) -> bool:
     nh = packet.state.valid_nexthop(found.nh)
-    return nh is not None and nh.type not in KEEPS_TTL
+    return nh is not None and nh.type not in KEEPS_TTL and not packet.state.is_agent(nh)

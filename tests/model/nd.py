@@ -138,21 +138,21 @@ def from_tunnel(packet: Packet) -> Outcome:
     if nd is None or nd.type != ICMP6_NS or nd.dad:
         return l2.bridge(packet)
     if packet.l2.tagged:
-        return arp.flood_of_fabric(packet)
+        return arp.flood_of_fabric(packet, nd.src)
     found = packet.state.lookup(packet.vrf, nd.target)
     if found is None:
-        return arp.flood_of_fabric(packet)
+        return arp.flood_of_fabric(packet, nd.src)
     entry = packet.state.stitched(found)
     if entry is None and found.has(RouteFlag.ARP_FLOOD):
-        return arp.flood_of_fabric(packet)
+        return arp.flood_of_fabric(packet, nd.src)
     if arp.is_gateway(packet, found):
         return packet.drop(Drop.INVALID_ARP)
-    if entry is None or not arp.is_hosted(packet, found):
-        return arp.flood_of_fabric(packet)
+    if entry is None or not arp.to_vm(packet, entry.nh):
+        return arp.flood_of_fabric(packet, nd.src)
     packet.count_vrf("arp_physical_stitch")
     asker = packet.l2.src
     packet.frame = advertisement(packet.frame, nd.target, entry.mac, router=False)
-    packet.outer_src, packet.uuc_flood = None, False
+    packet.outer_src, packet.uuc_flood, packet.not_to_vms = None, False, False
     return l2.bridge(packet, asker)
 
 
@@ -165,7 +165,7 @@ def from_underlay(packet: Packet, nd: Nd) -> Outcome:
         return packet.xconnect()
     found = packet.state.lookup(packet.vrf, nd.target)
     proxied = found is not None and found.has(RouteFlag.ARP_PROXY)
-    if found is None or not proxied or not arp.is_hosted(packet, found):
+    if found is None or not proxied or not arp.to_vm(packet, found.nh):
         return packet.xconnect()
     return packet.send(packet.vif, advertisement(packet.frame, nd.target, packet.vif.mac, False))
 

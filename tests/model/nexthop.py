@@ -38,7 +38,7 @@ def apply(packet: Packet, nh_id: int) -> Outcome:
     if nh.type == NhType.COMPOSITE:
         return composite.replicate(packet, nh)
     if nh.type == NhType.ENCAP:
-        return _send(packet, encap(packet, nh))
+        return _encap(packet, nh)
     if nh.type == NhType.TUNNEL:
         return _send(packet, tunnel.tunnel(packet, nh))
     return packet.drop(Drop.INVALID_NH)
@@ -48,15 +48,34 @@ def _send(packet: Packet, built: Built) -> Outcome:
     return packet.drop(built) if isinstance(built, Drop) else packet.send(*built)
 
 
-def encap(packet: Packet, nh: Nexthop) -> Built:
-    """L2 family, or no rewrite of at least 14 bytes: as it is. Else the MACs are replaced."""
+def _encap(packet: Packet, nh: Nexthop) -> Outcome:
+    """L2 family, or no rewrite of at least 14 bytes: as it is. Else the MACs are replaced.
+
+    The agent gets the frame as it was, as a trap. A nexthop for multicast gives a packet for
+    an IP group the MAC of that group (RFC 1112, RFC 2464).
+    """
     vif = packet.vif_of(nh.oif)
     if vif is None:
-        return Drop.INVALID_IF
+        return packet.drop(Drop.INVALID_IF)
     packet.count_vrf("l2_encaps" if nh.family == Family.BRIDGE else "encaps")
+    if packet.state.is_agent(nh):
+        return packet.trap(Trap.NEXTHOP)
     if nh.family == Family.BRIDGE or len(nh.rewrite) < 14:
-        return vif, packet.frame
-    return vif, nh.rewrite[:12] + packet.frame[12:]
+        return packet.send(vif, packet.frame)
+    macs = nh.rewrite[:12]
+    if nh.has(NhFlag.MULTICAST) and packet.l2.proto == ETH_IPV6:
+        group = packet.l3_data[24:40]
+        if len(group) < 16:
+            raise BadPacketError
+        if group[0] == 0xFF:
+            macs = b"\x33\x33" + group[12:] + macs[6:]
+    if nh.has(NhFlag.MULTICAST) and packet.l2.proto == ETH_IPV4:
+        group = packet.l3_data[16:20]
+        if len(group) < 4:
+            raise BadPacketError
+        if group[0] >> 4 == 0xE:
+            macs = b"\x01\x00\x5e" + bytes([group[1] & 0x7F]) + group[2:] + macs[6:]
+    return packet.send(vif, macs + packet.frame[12:])
 
 
 def _receive(packet: Packet, nh: Nexthop) -> Outcome:

@@ -45,7 +45,8 @@ class Packet:
     `frame` always begins with an L2 header: that of a decapsulated L3 payload is the outer
     one with the payload's EtherType. `l3` tells that a route look-up, or a decapsulation to
     L3, made the L3 packet the payload. `outer_src` is the source of the tunnel it came by;
-    `uuc_flood`, that the VRF translate nexthop it passed last floods unknown unicast.
+    `uuc_flood`, that the VRF translate nexthop it passed last floods unknown unicast;
+    `not_to_vms`, that it is ARP of another host's gateway.
     """
 
     state: State
@@ -57,6 +58,7 @@ class Packet:
     outer_src: bytes | None = None
     lookups: int = 0
     uuc_flood: bool = False
+    not_to_vms: bool = False
     copies: list[Copy] = field(default_factory=list)
     counters: "Counter[Key]" = field(default_factory=Counter)
 

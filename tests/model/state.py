@@ -137,6 +137,10 @@ class State:
         nh = self.nexthops.get(nh_id)
         return nh if nh is not None and nh.has(NhFlag.VALID) else None
 
+    def is_agent(self, nh: Nexthop) -> bool:
+        """Whether the nexthop is the agent as a gateway: an Encap that leads to pkt0."""
+        return nh.type == NhType.ENCAP and nh.oif is not None and nh.oif == self.agent_vif
+
     def lookup(self, vrf: int, address: bytes) -> Route | None:
         """The route with the longest prefix that covers the address (of 4 or 16 bytes)."""
         addr = int.from_bytes(address, "big")

@@ -22,7 +22,7 @@ from .const import (
 from .hash import hashword
 from .packet import Built, Packet
 from .state import Nexthop, Vif
-from .wire import Inner, ether, mpls, outer_ipv4, outer_ipv6, parse_inner, udp
+from .wire import Inner, mpls, outer_ipv4, outer_ipv6, parse_inner, udp
 
 COUNTERS = {
     NhFlag.TUNNEL_GRE: "gre_mpls_tunnels",
@@ -86,8 +86,8 @@ def _payload(
 ) -> bytes:
     if kind == NhFlag.TUNNEL_VXLAN:
         frame = packet.frame
-        if packet.l3:
-            frame = ether(nh.rw_dst_mac, vif.mac, packet.l2.proto) + packet.l3_data
+        if nh.has(NhFlag.L3_VXLAN):
+            frame = nh.rw_dst_mac + vif.mac + frame[12:]
         head = VXLAN_I.to_bytes(4, "big") + (label << 8).to_bytes(4, "big")
         return udp(entropy_port(packet, inner, SPORT_VXLAN_NO_HASH), UDP_VXLAN, head + frame)
     ttl = (inner.ttl or TTL) if packet.l3 else TTL

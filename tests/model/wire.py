@@ -14,6 +14,7 @@ from .const import (
     EXT_ROUTING,
     EXT_WALKED,
     ICMP6_NA,
+    MAX_TAGS,
     PROTO_ICMPV6,
     PROTO_TCP,
     PROTO_UDP,
@@ -66,9 +67,13 @@ def parse_l2(frame: bytes) -> L2:
 
 
 def strip_tags(frame: bytes) -> bytes:
-    """The frame without any VLAN tag; BadPacketError when one is cut short."""
-    while parse_l2(frame).tagged:
+    """The frame without any VLAN tag; BadPacketError when one is cut short, or of too many."""
+    for _ in range(MAX_TAGS):
+        if not parse_l2(frame).tagged:
+            return frame
         frame = frame[:12] + frame[16:]
+    if parse_l2(frame).tagged:
+        raise BadPacketError
     return frame
 
 
@@ -249,9 +254,12 @@ def parse_arp(data: bytes) -> Arp:
 
 
 def arp_answer(frame: bytes, mac: bytes) -> bytes:
-    """The untagged request turned into the answer "the target is at mac"; trailer kept."""
+    """The untagged request turned into the answer "the target is at mac"; trailer kept.
+
+    It goes to the hardware address that the request names as the sender's (RFC 826).
+    """
     l2, arp = parse_l2(frame), parse_arp(frame[ETH_LEN:])
-    head = ether(l2.src, mac, l2.proto) + b"\x00\x01\x08\x00\x06\x04\x00\x02"
+    head = ether(arp.sha, mac, l2.proto) + b"\x00\x01\x08\x00\x06\x04\x00\x02"
     return head + mac + arp.tpa + arp.sha + arp.spa + frame[ETH_LEN + ARP_LEN :]
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def vrouter() -> Vrouter:
             env=whole,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=100,
             stdin=subprocess.DEVNULL,
         )
 
@@ -47,7 +48,7 @@ def vrouter() -> Vrouter:
 @pytest.fixture(scope="module")
 def make_lab() -> Iterator[MakeLab]:
     """Build labs by their options; all go when the module's tests are over."""
-    made: list[str] = []
+    made = contextlib.ExitStack()
 
     def make(
         encap: str = "vxlan", forwarding: str = "l2", wire: str = "tso", underlay: str = "4"
@@ -60,12 +61,11 @@ def make_lab() -> Iterator[MakeLab]:
             wire=wire,
             underlay=underlay,
         )
-        made.append(plan.id)
+        made.callback(build.down, plan.id, lambda line: None)
         return build.up(plan, lambda line: None)
 
-    yield make
-    for lab_id in made:
-        build.down(lab_id, lambda line: None)
+    with made:
+        yield make
 
 
 @pytest.fixture(scope="session")
@@ -75,32 +75,31 @@ def shared_lab() -> Iterator[MakeLab]:
     Who changes it puts it back.
     """
     labs: dict[tuple[str, str], Lab] = {}
+    made = contextlib.ExitStack()
 
     def get(encap: str, forwarding: str) -> Lab:
         if (encap, forwarding) not in labs:
             plan = topology.plan(
                 "two-hosts", unique("s"), encap=encap, forwarding=forwarding, wire="tso"
             )
-            labs[encap, forwarding] = plan
+            made.callback(build.down, plan.id, lambda line: None)
             labs[encap, forwarding] = build.up(plan, lambda line: None)
         return labs[encap, forwarding]
 
-    yield get
-    for lab in labs.values():
-        build.down(lab.id, lambda line: None)
+    with made:
+        yield get
 
 
 @pytest.fixture
 def namespaces() -> Iterator[MakeNs]:
     """Make empty namespaces; they go with the test."""
-    made: list[str] = []
+    made = contextlib.ExitStack()
 
     def make() -> str:
         name = unique("ns")
+        made.callback(netns.delete, name)
         netns.create(name)
-        made.append(name)
         return name
 
-    yield make
-    for name in made:
-        netns.delete(name)
+    with made:
+        yield make

@@ -26,16 +26,21 @@ def unique(prefix: str) -> str:
 
 
 @contextlib.contextmanager
-def plain_wire(lab: Lab) -> Iterator[None]:
-    """The wire of a lab has no offload inside the block."""
+def plain_wire(*spaces: str) -> Iterator[None]:
+    """The NICs of these namespaces have no offload inside the block."""
     before = {}
-    for host in lab.hosts:
-        with netns.enter(lab.netns(host.name)):
-            before[host.name] = offload.get(NIC)
-            offload.make_plain(NIC)
     try:
+        for name in spaces:
+            with netns.enter(name):
+                before[name] = offload.get(NIC)
+                offload.make_plain(NIC)
         yield
     finally:
         for name, features in before.items():
-            with netns.enter(lab.netns(name)):
+            with netns.enter(name):
                 offload.put(NIC, features)
+
+
+def hosts(lab: Lab) -> list[str]:
+    """The namespaces of a lab's hosts."""
+    return [lab.netns(host.name) for host in lab.hosts]

@@ -15,7 +15,7 @@ from tests.system.capture import GOOD, NOT_PRESENT, decode, write_pcap
 from tests.system.compile import ROOT, compile_bpf
 from tests.system.drops import tracing
 from tests.system.frames import Tap
-from tests.system.helpers import MakeLab, plain_wire
+from tests.system.helpers import MakeLab, hosts, plain_wire
 from vrouter.dpcore.instance import find_instance
 from vrouter.dpcore.loader import load
 from vrouter.lab import proof
@@ -69,7 +69,7 @@ def test_packets_stay_whole_where_the_wire_can_cut(lab: Lab) -> None:
 
 
 def test_they_come_out_right_where_it_cannot(lab: Lab, tmp_path: Path) -> None:
-    with plain_wire(lab), Tap(lab.netns("h2"), NIC) as tap, tracing() as trace:
+    with plain_wire(*hosts(lab)), Tap(lab.netns("h2"), NIC) as tap, tracing() as trace:
         seen = transfer(lab)
         assert trace.at_segmentation() == {}
         # not all fit into the socket's buffer

@@ -20,20 +20,22 @@ from vrouter.dpcore.records import Route
 from vrouter.host import netns
 from vrouter.lab import node, proof
 from vrouter.lab.program import NH_VHOST
-from vrouter.lab.topology import ENCAPS, ROUTER_MAC, Lab, mac_bytes
+from vrouter.lab.topology import ENCAPS, FORWARDINGS, ROUTER_MAC, Lab, mac_bytes
 
+KINDS = [(encap, forwarding) for encap in ENCAPS for forwarding in FORWARDINGS]
 BLUE, RED = ("vm1", "vm2", "vm3"), ("vm4", "vm5")
 BROADCAST = b"\xff" * 6
 FORGED = b"perfectly formed"
 
 
-@pytest.fixture(scope="module", params=["l2", "l3"])
-def lab(request: pytest.FixtureRequest, make_lab: MakeLab) -> Lab:
-    return make_lab(forwarding=request.param)
+@pytest.fixture(scope="module", params=KINDS, ids=["-".join(kind) for kind in KINDS])
+def lab(request: pytest.FixtureRequest, shared_lab: MakeLab) -> Lab:
+    return shared_lab(*request.param)
 
 
 @pytest.fixture
 def taps(lab: Lab) -> Iterator[dict[str, Tap]]:
+    proof.forget_neighbours(lab)  # nobody asks again for those of an earlier test
     with contextlib.ExitStack() as stack:
         yield {vm.name: stack.enter_context(Tap(lab.netns(vm.name))) for vm in lab.vms}
 
@@ -46,7 +48,7 @@ def everything(lab: Lab, talkers: tuple[str, ...]) -> None:
         for target in talkers:
             if target != source:
                 assert proof.ping(lab, source, lab.vm(target).ip, 2).answered == 2
-        node.call(lab, source, ["ping", "-b", "-c", "2", "-i", "0.05", "-W", "1", "10.1.1.255"])
+        node.call(lab, source, ["ping", "-b", "-c", "2", "-i", "0.05", "-W", "0.2", "10.1.1.255"])
         with Tap(lab.netns(source)) as out:
             for dst in (BROADCAST, bytes.fromhex("01005e000001"), bytes.fromhex("020000dead01")):
                 for proto in (ETH_IPV4, ETH_LOCAL):
@@ -144,9 +146,9 @@ def delivered(taps: dict[str, Tap], timeout: float) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def vxlan_lab(make_lab: MakeLab) -> Lab:
+def vxlan_lab(shared_lab: MakeLab) -> Lab:
     """A lab whose h1 accepts its VNIs, and labels too."""
-    return make_lab(encap=ENCAPS[0])
+    return shared_lab("vxlan", "l2")
 
 
 @pytest.fixture

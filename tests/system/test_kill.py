@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
+import mmap
 import os
 import random
 import shutil
@@ -48,21 +50,27 @@ def h1(lab: Lab) -> Instance:
     return find_instance(lab.instance("h1"))
 
 
-def kill_while(work: Callable[[], None], after: float) -> None:
-    """A process of its own does `work` and is killed `after` seconds later, if it lives still."""
+def kill_while(work: Callable[[], object], after: float) -> bool:
+    """A process of its own does `work` and is killed after so many seconds; was it at it still?
+
+    What it does until then must not fail.
+    """
     started, start = os.pipe()
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
             os.write(start, b"!")
             work()
-        os._exit(0)
+            os._exit(0)
+        os._exit(1)
     os.close(start)
     os.read(started, 1)
     os.close(started)
     time.sleep(after)
     os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
 
 
 def assert_nothing_lost(traffic: Traffic) -> None:
@@ -73,7 +81,21 @@ def assert_nothing_lost(traffic: Traffic) -> None:
 # ---- writers ----------------------------------------------------------------------------
 
 
-def rewrite_everything(instance: Instance, lab: Lab) -> None:
+class Rounds:
+    """How often the writers went round: memory that they share with this process."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, 4)
+
+    def more(self) -> None:
+        self._memory[:] = (self.count + 1).to_bytes(4, "little")
+
+    @property
+    def count(self) -> int:
+        return int.from_bytes(self._memory[:], "little")
+
+
+def rewrite_everything(instance: Instance, lab: Lab, rounds: Rounds) -> None:
     """Rewrite, for ever, every entry that the traffic uses, in every way that harms nobody."""
     blue = lab.network("blue")
     with DpCore.open(instance) as core:
@@ -96,6 +118,7 @@ def rewrite_everything(instance: Instance, lab: Lab) -> None:
             core.vxlan.delete(7777)
             core.nexthops.put(Nexthop(id=4000, type=NhType.DISCARD))
             core.nexthops.delete(4000)
+            rounds.more()
 
 
 def shape(instance: Instance) -> tuple[list[object], ...]:
@@ -114,15 +137,23 @@ def shape(instance: Instance) -> tuple[list[object], ...]:
 
 def test_a_writer_killed_in_the_middle(lab: Lab, h1: Instance) -> None:
     pick = random.Random(SEED)
+    rounds = Rounds()
+    writer = functools.partial(rewrite_everything, h1, lab, rounds)
     before = shape(h1)
+    longest = 0.12  # seconds that a writer gets; more on a machine that is busy
+    while rounds.count == 0:
+        assert longest < 5
+        assert kill_while(writer, longest)
+        longest *= 1.5
     with Traffic(lab, "vm1", "vm3") as traffic:
         for _ in range(40):
-            kill_while(lambda: rewrite_everything(h1, lab), pick.uniform(0.0, 0.12))
+            assert kill_while(writer, pick.uniform(0, longest))
             # the next writer is neither locked out nor confused
             with DpCore.open(h1) as core:
                 core.nexthops.put(Nexthop(id=4001, type=NhType.DISCARD, vrf=pick.randrange(64)))
                 core.nexthops.delete(4001)
     assert_nothing_lost(traffic)
+    assert rounds.count >= 10, "the writers did not get far"
     assert shape(h1) == before, f"seed {SEED}"
     with DpCore.open(h1) as core:
         core.collect()
@@ -144,20 +175,18 @@ def test_a_load_killed_in_the_middle(lab: Lab, h1: Instance, tmp_path: Path) -> 
         begin = time.monotonic()
         assert load(h1, object_path=other).swapped
         whole = time.monotonic() - begin
+        killed = 0
         with Traffic(lab, "vm1", "vm3") as traffic:
-            for _ in range(16):
-                path = next(turns)
-                kill_while(lambda p=path: _load(h1, p), pick.uniform(0, whole * 1.2))
+            for _ in range(12):
+                work = functools.partial(load, h1, object_path=next(turns))
+                killed += kill_while(work, pick.uniform(0, whole))
             load(h1)
         result = load(h1)
     assert_nothing_lost(traffic)
+    assert killed >= 4
     assert (result.created, result.swapped) == (False, False)
     assert not h1.staging_dir.exists()
     assert sorted(pin.name for pin in h1.prog_dir.iterdir()) == ["vr_dpcore", "vr_entry"]
-
-
-def _load(instance: Instance, path: Path) -> None:
-    load(instance, object_path=path)
 
 
 # ---- whole commands ---------------------------------------------------------------------
@@ -260,6 +289,7 @@ def everything(instance: Instance) -> dict[str, object]:
 
 def test_loading_twice_changes_nothing(lab: Lab, h1: Instance, vrouter: Vrouter) -> None:
     assert proof.ping(lab, "vm1", lab.vm("vm3").ip, 3).answered == 3
+    proof.forget_neighbours(lab)  # nobody asks for them meanwhile: counters would rise
     before = everything(h1)
     with h1.enter_netns():
         result = load(h1)

@@ -25,10 +25,11 @@ from tests.system.frames import (
     count,
     read_until,
 )
-from tests.system.topology import BROADCAST, NIC, Guest, Host, World, label_for
+from tests.system.helpers import plain_wire
+from tests.system.topology import BROADCAST, Guest, Host, World, label_for
 from vrouter.dpcore.names import DropReason, VifFlag
 from vrouter.dpcore.records import Member
-from vrouter.host import netns, offload
+from vrouter.host import netns
 
 ENCAPS = ("vxlan", "mplsoudp", "mplsogre")
 VRF, LABEL = 1, 101
@@ -196,13 +197,9 @@ def test_more_members_than_one_chunk_holds(world: World, net: Net) -> None:
 @pytest.fixture(params=["tso", "plain"])
 def wire(request: pytest.FixtureRequest, net: Net) -> Iterator[str]:
     """The first host's NIC with all offloads, or with none."""
-    with netns.enter(net.hosts[0].netns):
-        before = offload.get(NIC)
-        if request.param == "plain":
-            offload.make_plain(NIC)
-    yield request.param
-    with netns.enter(net.hosts[0].netns):
-        offload.put(NIC, before)
+    spaces = [net.hosts[0].netns] if request.param == "plain" else []
+    with plain_wire(*spaces):
+        yield request.param
 
 
 SEGMENT, SEGMENTS, SUPERS = 1300, 40, 4

@@ -201,15 +201,20 @@ def test_what_was_made_is_shown(overlay: Overlay) -> None:
     assert re.search(r"^vif0/40 +OS: tap1", vif, re.MULTILINE)
     assert "Type:Virtual HWaddr:00:00:5e:00:01:00" in vif
     if overlay.forwarding == "l3":
-        row = one.run(f"rt --get {other.vm_ip}/32 --vrf 1").out.splitlines()[-1].split()
+        row = one.run(f"rt --get {other.vm_ip}/32 --vrf 1").out.strip().splitlines()[-1].split()
         assert row[:5] == [f"{other.vm_ip}/32", "32", "LP", str(LABEL + 2), "20"]
     else:
         rows = one.run("rt --dump 1 --family bridge").out
         assert re.search(rf"2:0:a:7:0:2 +L +{LABEL + 2} +20 ", rows)
 
 
+# neither has a VNI; the one that is bridged has no routes
+EMPTY = {"mplsoudp": ("vxlan --dump",), "mplsogre": ("vxlan --dump", "rt --dump 1")}
+
+
 def test_the_same_is_there_as_json(overlay: Overlay) -> None:
     one = overlay.one
+    run_in(one.vm, f"ping -n -c 1 -W 2 {overlay.other.vm_ip}")  # or no VRF has counted anything
     for command in (
         "vif --list",
         "nh --list",
@@ -225,7 +230,8 @@ def test_the_same_is_there_as_json(overlay: Overlay) -> None:
     ):
         said = one.run(f"{command} --json")
         assert (said.code, said.error) == (0, ""), command
-        assert json.loads(said.out), command
+        # a table may be empty
+        assert json.loads(said.out) or command in EMPTY[overlay.encap], command
 
 
 def test_asked_twice_it_changes_nothing(overlay: Overlay) -> None:
@@ -271,7 +277,7 @@ MISTAKES = [
     ("vif --add nosuch --mac 00:00:5e:00:01:00 --vrf 1 --type virtual", REFUSED, "ip link"),
     ("vif --add tap1 --mac 00:00:5e:00:01:00 --vrf 1 --type virtul", USAGE, "did you mean virtual"),
     ("vif --list --name nosuch", NOT_LOADED, "vrouter load"),
-    ("vrouter vhost up --physical nosuch", REFUSED, "nosuch"),
+    ("vrouter vhost up --physical nosuch", REFUSED, "vrouter vhost down"),
 ]
 
 

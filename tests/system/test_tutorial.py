@@ -48,7 +48,7 @@ def test_every_command_works_and_the_vms_talk(prefix: str) -> None:
         env={**os.environ, "PATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -13,7 +13,7 @@ import pytest
 
 from tests.system.capture import GOOD, NOT_PRESENT, Fields, decode, write_pcap
 from tests.system.frames import Tap
-from tests.system.helpers import MakeLab, plain_wire
+from tests.system.helpers import MakeLab, hosts, plain_wire
 from vrouter.host import netns
 from vrouter.lab import proof
 from vrouter.lab.topology import ENCAPS, FORWARDINGS, NIC, ROUTER_MAC, WIRE_MTU, Lab, mac_bytes
@@ -62,7 +62,7 @@ def wire(
 ) -> Wire:
     lab: Lab = shared_lab(*request.param)
     proof.ping(lab, "vm1", lab.vm("vm3").ip, 1)
-    with plain_wire(lab), contextlib.ExitStack() as stack:
+    with plain_wire(*hosts(lab)), contextlib.ExitStack() as stack:
         taps = [stack.enter_context(Tap(lab.netns(host), NIC)) for host in ("h2", "h1")]
         talk(lab)
         raw = [[frame for _, frame in tap.read()] for tap in taps]

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 
 import pytest
+from tests.unit.fake_core import FakeCore
 from tests.unit.tools_fixtures import TOOLS, Tools, tools
 
 __all__ = ["tools"]
 
+TUNNEL = "nh --create 5 --type 3 --oif 2 --smac 2:0:0:0:0:1 --dmac 2:0:0:0:0:2 --sip 192.0.2.1"
 WRONG = [
     ("vif", 2, "nothing to do; give one of --list"),
     ("vif --lst", 2, "unknown option --lst; did you mean --list?"),
@@ -20,6 +23,15 @@ WRONG = [
     ("vif --list extra", 2, "'extra' is one word too many"),
     ("vif --get", 2, "--get needs a value"),
     ("vif --get 99", 3, "no vif 99; `vif --list` shows all"),
+    ("vif --get -1", 2, "-1 is out of range; a vif number is 0 to 65534"),
+    ("vif --get vif0/70000", 2, "70000 is out of range"),
+    ("vif --delete a/b", 2, "'a/b' is not a device name"),
+    ("vif --list --kernel", 2, "--kernel has no meaning with --list"),
+    ("vif --guid", 2, "--guid needs a value"),
+    ("vif --bogus", 2, "unknown option --bogus; see vif --help"),
+    ("vif list", 2, "'list' is no option; write --list"),
+    ("vif --add t --mac 1:0:0:0:0:0 --vrf 0 --type virtual", 2, "is a group address"),
+    ("vif --add t --mac 0:0:0:0:0:0 --vrf 0 --type virtual", 2, "is no device's MAC"),
     ("vif --add eth1 --mac 02:00:00:00:00:01 --vrf 0 --type phisical", 2, "did you mean physical"),
     ("vif --add eth1 --mac zz --vrf 0 --type physical", 2, "'zz' is not a MAC address; write it"),
     ("vif --add eth1 --type physical", 2, "--add needs --mac and --vrf"),
@@ -42,7 +54,10 @@ WRONG = [
     ("nh --create 5 --type 3 --oif 1", 2, "--type 3 needs --smac and --dmac and --sip and --dip"),
     ("nh --create 5 --type 6 --cni 1", 2, "a composite is of exactly one kind"),
     ("nh --create 5 --type 6 --lbl 1 --cni 1", 2, "--lbl belongs to the --cni before it"),
-    ("nh --create 5 --type 7", 2, "--type 7 needs --vrf"),
+    ("nh --create 5 --type 7", 2, "--type 7 needs --vrf; add it"),
+    (f"{TUNNEL} --dip 224.0.0.1", 2, "224.0.0.1 is not the address of a host"),
+    (f"{TUNNEL} --dip 192.0.2.1", 2, "--sip and --dip are both 192.0.2.1"),
+    (f"{TUNNEL} --dip 192.0.2.2 --smac ff:ff:ff:ff:ff:ff", 2, "is a group address"),
     ("nh --create 5 --type 8 --pbb", 3, "--pbb is refused"),
     ("nh --list --vrf 3", 2, "--vrf has no meaning with --list"),
     ("rt", 2, "nothing to do; give one of --dump, --get, -c, -d, -b"),
@@ -53,6 +68,11 @@ WRONG = [
     ("rt --get 10.0.0.1/32", 2, "no VRF given; add -v VRF"),
     ("rt --get 10.0.0.1/24 --vrf 1", 2, "bits beyond its length; write it as 10.0.0.0/24"),
     ("rt --get nonsense --vrf 1", 2, "'nonsense' is not an IP prefix"),
+    ("rt --get 2:0:0:0:0:1 --vrf 1", 2, "is a MAC address; add --family bridge"),
+    ("rt --dump 1 --vrf 2", 2, "--dump 1 names the VRF; leave --vrf 2 out"),
+    ("rt -c -v 1 -n 2 -p 10.0.0.0/24", 2, "write -p 10.0.0.0 -l 24"),
+    ("rt -c -v 1 -n 2 -f 2 -p ::1/64", 2, "write -p ::1 -l 64"),
+    ("rt --prefix 10.0.0.0", 2, "unknown option --prefix; see rt --help"),
     ("rt --monitor --vrf 1", 2, "--vrf has no meaning"),
     ("rt -c -v 1", 2, "-c needs a nexthop; add -n ID"),
     ("rt -c -v 1 -n 2", 2, "add -p IP -l LEN"),
@@ -75,6 +95,7 @@ WRONG = [
     ("vrfstats", 2, "nothing to do; give one of --get, --dump"),
     ("vrouter", 2, "no command; give load"),
     ("vrouter lod", 2, "did you mean load?"),
+    ("vrouter unload --size routes=1", 2, "--size does not go with this command; leave it out"),
     ("vrouter load --profile smal", 2, "did you mean small?"),
     ("vrouter vhost up", 2, "--physical is missing"),
     ("vrouter trace --proto xx", 2, "'xx' is not a protocol"),
@@ -94,6 +115,7 @@ def test_wrong_arguments(tools: Tools, line: str, code: int, text: str) -> None:
 def test_help_and_unknown_option(tools: Tools, tool: str) -> None:
     code, out, err = tools.run(f"{tool} --help")
     assert code == 0 and out.startswith(f"usage: {tool}") and err == ""
+    assert tools.out(f"{tool} -h") == out
     code, out, err = tools.run(f"{tool} --hlp")
     assert code == 2 and out == "" and "did you mean --help?" in err
 
@@ -135,6 +157,46 @@ def test_broken_pipe_is_quiet() -> None:
     line = f"{sys.executable} -c 'from vrouter.tools.vif import main; main([\"--help\"])' | true"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("where", "code", "error"),
+    [
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        (">/dev/full", 1, "vif: cannot write the output: No space left on device\n"),
+    ],
+)
+def test_outputs_that_cannot_be_written(where: str, code: int, error: str) -> None:
+    tool = "from vrouter.tools.common import ToolParser, run_tool"
+    call = "raise SystemExit(run_tool(lambda: ToolParser('vif'), lambda args: print('x'), []))"
+    line = f'{sys.executable} -c "{tool}; {call}" {where}'
+    done = subprocess.run(
+        ["bash", "-c", line],
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (code, error)
+
+
+@pytest.mark.parametrize(
+    "line", ["vif --list", "vif --create vhost0 --mac 2:0:0:0:0:1", "vrinfo", "vrouter status"]
+)
+def test_only_root(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    tools = Tools(FakeCore(), capsys)
+    code, out, err = tools.run(f"{line} --name nosuch")
+    assert (code, out) == (3, "")
+    assert err == f"{line.split()[0]}: only root can see the vRouter 'nosuch'; run this as root\n"
+
+
+def test_a_bad_instance_name_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = Tools(FakeCore(), capsys).run("vif --list --name ../x")
+    assert code == 2 and "1 to 41 of a-z" in err
 
 
 @pytest.mark.parametrize(("user", "text"), [(1000, "run it as root"), (0, "root is not enough")])

@@ -7,6 +7,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from .instance import Instance
 from .maps import ArrayMap, BpfMap, open_map
 
 _LABEL_NONE: Final = 0xFFFFFFFF
+_LEASE_NS: Final = 5_000_000_000
 
 
 class RingReader:
@@ -110,7 +112,8 @@ class EventReader:
     """Switches events on for as long as it is open, and reads them.
 
     A context manager and an endless iterator. mask: enum vr_event_mask. One
-    reader per instance: Busy if another one is there.
+    reader per instance: Busy if another one is there. Each read() asks for five
+    more seconds of events: dp-core stops telling a reader that was killed.
     """
 
     def __init__(self, core: _Opened, mask: int) -> None:
@@ -123,18 +126,27 @@ class EventReader:
                 raise VrouterError("the configuration of dp-core is not an array")
             types = Btf.from_kernel(config.btf_id)
             self._layout = types.layout("vr_event")
-            self._word = types.layout("vr_config").fields["events"].offset // 4
-            self._config = config.mmap().cast("I")
+            fields = types.layout("vr_config").fields
+            self._mask = int(mask)
+            self._mask_at = fields["events"].offset // 4
+            self._until_at = fields["events_until"].offset // 8
+            self._config = config.mmap()
+            self._words, self._longs = self._config.cast("I"), self._config.cast("Q")
             self._ring = RingReader(ring)
         except BaseException:
             os.close(self._lock)
             raise
         # what an earlier reader left unread is not of this one's time
         self._ring.read()
-        self._config[self._word] = int(mask)
+        self._listen()
+
+    def _listen(self) -> None:
+        self._longs[self._until_at] = time.monotonic_ns() + _LEASE_NS
+        self._words[self._mask_at] = self._mask
 
     def read(self, timeout: float = 0.2) -> list[Event]:
         """The events that are there; waits up to `timeout` seconds for the first."""
+        self._listen()
         return [self._event(record) for record in self._ring.read(timeout)]
 
     def fileno(self) -> int:
@@ -145,8 +157,9 @@ class EventReader:
         """Switches events off."""
         if self._lock < 0:
             return
-        self._config[self._word] = 0
-        self._config.release()
+        self._words[self._mask_at] = 0
+        for view in (self._words, self._longs, self._config):
+            view.release()
         self._ring.close()
         os.close(self._lock)
         self._lock = -1

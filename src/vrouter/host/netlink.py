@@ -7,6 +7,7 @@ Errors are DeviceError, one line that names the device and the kernel's reason.
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import time
 from collections.abc import Iterator
@@ -176,9 +177,13 @@ class Netlink:
             index = self.need(name).ifindex
             for family in (socket.AF_INET, socket.AF_INET6):
                 for one in self._socket.get_neighbours(family=family, ifindex=index):
-                    self._socket.neigh(
-                        "del", family=family, ifindex=index, dst=one.get_attr("NDA_DST")
-                    )
+                    try:
+                        self._socket.neigh(
+                            "del", family=family, ifindex=index, dst=one.get_attr("NDA_DST")
+                        )
+                    except NetlinkError as error:
+                        if error.code != errno.ENOENT:  # it may go by itself meanwhile
+                            raise
 
 
 def _link(message: Any) -> Link:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 from vrouter.dpcore.core import DpCore
@@ -28,7 +29,6 @@ from vrouter.lab.topology import (
     ROUTER_MAC,
     VM_DEVICE,
     VM_MTU,
-    WIRE_MTU,
     Host,
     Lab,
     Vm,
@@ -36,18 +36,20 @@ from vrouter.lab.topology import (
 )
 
 Say = Callable[[str], None]
-_NODE = re.compile(r"(h|vm)[0-9]+")
+_NODE = re.compile(r"(h|vm)[0-9]+|gw")
 _GRACE = 2.0  # seconds between SIGTERM and SIGKILL
 
 
 def up(lab: Lab, say: Say) -> Lab:
     """Build a planned lab; one that is whole stays as it is, a broken one is built again.
 
-    Raises Refused when a lab of that id was made with other options, Busy when another process
-    is at it. After an error nothing is left.
+    A one-host lab that is up goes on to a later stage. Raises Refused when a lab of that id was
+    made with other options, Busy when another process is at it. After an error nothing is left.
     """
     there = state.load(lab.id)
     if there is not None and there.phase == "up" and is_whole(there):
+        if there.lab == lab.lab == "one-host" and there.stage < lab.stage:
+            return _next_stage(there, lab, say)
         if _options(there) != _options(lab):
             raise Refused(
                 f"lab {lab.id} is up with {_options(there)}: take it down first, "
@@ -76,7 +78,7 @@ def down(lab_id: str, say: Say) -> None:
     if there is None:  # its file was lost: go by the names alone
         from vrouter.lab.topology import plan  # noqa: PLC0415 - only for this rare case
 
-        there = plan("two-hosts", lab_id, encap="vxlan", forwarding="l2", wire="tso")
+        there = plan("two-hosts", lab_id)
     claimed = state.claim(there, "leaving")
     for line in _remove(claimed):
         say(line)
@@ -85,61 +87,83 @@ def down(lab_id: str, say: Say) -> None:
 
 
 def is_whole(lab: Lab) -> bool:
-    """True if every namespace lives and every host's vRouter is loaded and has its vhost0."""
+    """True if every namespace lives and every host's vRouter is at the lab's stage."""
     if not all(netns.exists(lab.netns(node)) for node in lab.nodes):
         return False
     for host in lab.hosts:
         instance = find_instance(lab.instance(host.name))
-        if not instance.is_loaded() or vhost.physical_of(instance) != NIC:
+        wanted = NIC if lab.stage >= 2 else None
+        if not instance.is_loaded() or vhost.physical_of(instance) != wanted:
             return False
     return True
 
 
 def _options(lab: Lab) -> str:
+    if lab.lab == "one-host":
+        return f"one-host --stage {lab.stage} --wire {lab.wire}"
     options = f"--encap {lab.encap} --forwarding {lab.forwarding} --wire {lab.wire}"
     return f"{options} --underlay {lab.underlay}"
+
+
+def _next_stage(there: Lab, lab: Lab, say: Say) -> Lab:
+    claimed = state.claim(replace(there, stage=lab.stage), "building")
+    for host in claimed.hosts:
+        with netns.enter(claimed.netns(host.name)):
+            vhost.up(find_instance(claimed.instance(host.name)), NIC)
+        say(f"{host.name}: {NIC} behind vhost0")
+    return state.finish(claimed)
 
 
 def _build(lab: Lab, say: Say) -> None:
     for node in lab.nodes:
         netns.create(lab.netns(node))
         with netns.enter(lab.netns(node)), Netlink() as links:
-            # only packets that somebody sent on purpose: no ND, MLD or router solicitations
-            for scope in ("all", "default"):
-                netns.sysctl(f"net/ipv6/conf/{scope}/disable_ipv6", 1)
+            if lab.vms:
+                # only packets that somebody sent on purpose: no ND, MLD, router solicitations
+                for scope in ("all", "default"):
+                    netns.sysctl(f"net/ipv6/conf/{scope}/disable_ipv6", 1)
             links.up("lo")
     say(f"made namespaces {', '.join(lab.netns(node) for node in lab.nodes)}")
     _wire(lab)
-    say(f"joined {' and '.join(host.name for host in lab.hosts)} by a wire ({lab.wire})")
+    ends = " and ".join(end.name for end in _ends(lab))
+    say(f"joined {ends} by a wire ({lab.wire})")
     for host in lab.hosts:
         with netns.enter(lab.netns(host.name)):
             _host(lab, host)
         mine = ", ".join(vm.name for vm in lab.vms if vm.host == host.name)
-        say(f"{host.name}: vRouter {lab.instance(host.name)}, {NIC} behind vhost0, VMs {mine}")
+        place = f", {NIC} behind vhost0" if lab.stage >= 2 else ""
+        vms = f", VMs {mine}" if mine else ""
+        say(f"{host.name}: vRouter {lab.instance(host.name)}{place}{vms}")
+
+
+def _ends(lab: Lab) -> tuple[Host, ...]:
+    return (*lab.hosts, *lab.gateways)
 
 
 def _wire(lab: Lab) -> None:
-    left, right = lab.hosts
+    left, right = _ends(lab)
     with netns.enter(lab.netns(left.name)), Netlink() as links:
         links.add_veth(
             NIC,
             NIC,
             mac=mac_bytes(left.mac),
             peer_mac=mac_bytes(right.mac),
-            mtu=WIRE_MTU,
+            mtu=lab.mtu,
             peer_netns=str(netns.path(lab.netns(right.name))),
         )
-    for host in lab.hosts:
-        with netns.enter(lab.netns(host.name)), Netlink() as links:
+    for end in _ends(lab):
+        with netns.enter(lab.netns(end.name)), Netlink() as links:
             if lab.wire == "plain":
                 offload.make_plain(NIC)
-            links.add_address(NIC, host.ip, 24)
+            links.add_address(NIC, end.ip, 24)
             if lab.underlay == "6":
                 # vhost0, which takes the address over, is yet to come
                 for scope in ("all", "default", NIC):
                     ports.quiet_ipv6(scope)
-                links.add_address(NIC, host.ip6, 64)
+                links.add_address(NIC, end.ip6, 64)
             links.up(NIC)
+            if end in lab.hosts and lab.gateways:
+                links.add_default_route(lab.gateways[0].ip)
 
 
 def _host(lab: Lab, host: Host) -> None:
@@ -147,11 +171,14 @@ def _host(lab: Lab, host: Host) -> None:
     load(instance, SMALL)
     with DpCore.open(instance) as core:
         devices.ensure_packet_devices(core)
+        if lab.stage < 2:
+            return
         vhost.up(instance, NIC)
         for vm in lab.vms:
             if vm.host == host.name:
                 _vm(core, lab, vm)
-        program(core, lab, host)
+        if lab.vms:
+            program(core, lab, host)
 
 
 def _vm(core: DpCore, lab: Lab, vm: Vm) -> None:

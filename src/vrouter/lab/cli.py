@@ -22,17 +22,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     up = actions.add_parser("up", help="build a lab in namespaces of its own")
     up.add_argument("lab", metavar="LAB", help=f"one of: {', '.join(topology.LABS)}")
-    up.add_argument("--encap", choices=topology.ENCAPS, default="vxlan", help="tunnel (vxlan)")
+    up.add_argument("--encap", choices=topology.ENCAPS, help="two-hosts: tunnel (vxlan)")
     up.add_argument(
-        "--forwarding", choices=topology.FORWARDINGS, default="l2",
-        help="bridge inside a network, or route everything (l2)",
+        "--forwarding", choices=topology.FORWARDINGS,
+        help="two-hosts: bridge inside a network, or route everything (l2)",
+    )  # fmt: skip
+    up.add_argument(
+        "--stage", type=int, choices=topology.STAGES,
+        help="one-host: 1 dp-core is loaded, 2 vhost0 has the place of the NIC (2)",
     )  # fmt: skip
     up.add_argument(
         "--wire", choices=topology.WIRES, default="tso",
         help="a wire with segmentation offload, or without any offload (tso)",
     )  # fmt: skip
     up.add_argument(
-        "--underlay", choices=topology.UNDERLAYS, default="4",
+        "--underlay", choices=topology.UNDERLAYS,
         help="IP version of the tunnels' outer headers (4)",
     )  # fmt: skip
     up.add_argument("--id", help=f"prefix of all its names (default: ${_ENV}, else LAB)")
@@ -75,13 +79,14 @@ def _say(line: str) -> None:
 def _up(args: argparse.Namespace) -> int:
     from vrouter.lab import build  # noqa: PLC0415 - netlink is slow to import
 
-    lab_id = args.id or os.environ.get(_ENV) or args.lab
+    lab_id = (os.environ.get(_ENV) or args.lab) if args.id is None else args.id
     wanted = topology.plan(
         args.lab,
         lab_id,
         encap=args.encap,
         forwarding=args.forwarding,
         wire=args.wire,
+        stage=args.stage,
         underlay=args.underlay,
     )
     lab = build.up(wanted, _say)
@@ -114,11 +119,11 @@ def _exec(args: argparse.Namespace) -> int:
 def _down(args: argparse.Namespace) -> int:
     from vrouter.lab import build  # noqa: PLC0415 - netlink is slow to import
 
-    named = args.id or os.environ.get(_ENV)
+    named = (os.environ.get(_ENV) or None) if args.id is None else args.id
     if named is None and not state.ids():
         _say("no lab is up: nothing to do")
         return 0
-    build.down(topology.check_id(named) if named else state.choose(None), _say)
+    build.down(state.choose(None) if named is None else topology.check_id(named), _say)
     return 0
 
 
@@ -138,12 +143,16 @@ def _chosen(wanted: str | None) -> Lab:
 
 def _print_lab(lab: Lab) -> None:
     tail = "" if lab.phase == "up" else f" - not finished ({lab.phase}): `vrouter lab down` it"
-    print(f"lab {lab.id} ({lab.lab}, {lab.encap}, {lab.forwarding}, wire {lab.wire}){tail}")
-    print(f"{'node':6} {'kind':5} {'on':4} {'network':8} {'ip':14} {'mac':18} namespace")
+    how = f"stage {lab.stage}" if lab.gateways else f"{lab.encap}, {lab.forwarding}"
+    print(f"lab {lab.id} ({lab.lab}, {how}, wire {lab.wire}){tail}")
+    print(f"{'node':6} {'kind':8} {'on':4} {'network':8} {'ip':14} {'mac':18} namespace")
     for name, data in lab.describe()["nodes"].items():
         print(
-            f"{name:6} {data['kind']:5} {data.get('host', '-'):4} {data.get('network', '-'):8} "
+            f"{name:6} {data['kind']:8} {data.get('host', '-'):4} {data.get('network', '-'):8} "
             f"{data['ip']:14} {data['mac']:18} {data['netns']}"
         )
-    print("a vm is a network namespace behind a veth, not a virtual machine")
-    print("try: vrouter lab exec vm1 -- ping -c 3 " + lab.vm("vm3").ip)
+    if lab.vms:
+        print("a vm is a network namespace behind a veth, not a virtual machine")
+    which = f" --id {lab.id}" if len(state.ids()) > 1 else ""
+    what = f"vm1 -- ping -c 3 {lab.vm('vm3').ip}" if lab.vms else "h1 -- vif --list"
+    print(f"try: vrouter lab exec{which} {what}")

@@ -20,6 +20,7 @@ from vrouter.dpcore.names import EventMask
 from vrouter.dpcore.ringbuf import Event, EventReader
 from vrouter.host import netns
 from vrouter.host.netlink import Netlink
+from vrouter.host.vhost import VHOST
 from vrouter.lab import node
 from vrouter.lab.topology import NIC, VM_DEVICE, Lab
 
@@ -53,14 +54,15 @@ def ping(
     return Ping(int(found[1]), int(found[2]), float(rtt[1]) if rtt else None)
 
 
-def forget_neighbours(lab: Lab, *vms: str) -> None:
-    """Drop the VMs' ARP entries, so that the next ping makes fresh ones.
+def forget_neighbours(lab: Lab, *nodes: str) -> None:
+    """Drop the ARP entries of these nodes, or of all, so that the next ping makes fresh ones.
 
-    An old one would be probed again in the middle of a count.
+    An old one would be probed again in the middle of a count, even if nobody uses it any more.
     """
-    for vm in vms:
-        with netns.enter(lab.netns(vm)), Netlink() as links:
-            links.flush_neighbours(VM_DEVICE)
+    hosts = {host.name for host in lab.hosts}
+    for name in nodes or lab.nodes:
+        with netns.enter(lab.netns(name)), Netlink() as links:
+            links.flush_neighbours(VHOST if name in hosts else VM_DEVICE)
 
 
 def open_host(lab: Lab, host: str) -> DpCore:
@@ -176,6 +178,28 @@ def attach_all(instance: Instance) -> int:
 
 
 @contextlib.contextmanager
+def _guarded(instance: Instance) -> Iterator[None]:
+    """Should this process be killed inside the block, another one calls attach_all() for it."""
+    wait, tell = os.pipe()
+    guard = os.fork()
+    if guard == 0:
+        with contextlib.suppress(BaseException):
+            os.setsid()  # Ctrl-C is not for the guard
+            os.close(tell)
+            if not os.read(wait, 1):
+                attach_all(instance)
+        os._exit(0)
+    os.close(wait)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(tell, b"!")
+        os.close(tell)
+        os.waitpid(guard, 0)
+
+
+@contextlib.contextmanager
 def detached(instance: Instance) -> Iterator[int]:
     """dp-core taken off all vifs of a host inside the block; gives how many those were."""
     with DpCore.open(instance) as core:
@@ -184,9 +208,10 @@ def detached(instance: Instance) -> Iterator[int]:
             for vif in core.vifs.items()
             if core.vifs.is_attached(vif.idx)
         ]
-    try:
-        for pin in pins:
-            link.detach(pin)
-        yield len(pins)
-    finally:
-        attach_all(instance)
+    with _guarded(instance):
+        try:
+            for pin in pins:
+                link.detach(pin)
+            yield len(pins)
+        finally:
+            attach_all(instance)

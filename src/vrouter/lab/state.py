@@ -58,9 +58,9 @@ def choose(wanted: str | None) -> str:
 
     UsageError when several are up and none is named; NoSuchEntry when there is none.
     """
-    named = wanted or os.environ.get("VROUTER_LAB")
+    named = (os.environ.get("VROUTER_LAB") or None) if wanted is None else wanted
     there = ids()
-    if named:
+    if named is not None:
         if named not in there:
             up = f"there are: {', '.join(there)}" if there else "no lab is up"
             raise NoSuchEntry(f"there is no lab {named!r}; {up}")

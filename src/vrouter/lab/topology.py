@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a lab is made of: plain records, and the plan of `two-hosts`.
+"""What a lab is made of: plain records, and the plans of the labs.
 
-            h1 ------------------ wire ------------------ h2
+two-hosts   h1 ------------------ wire ------------------ h2
        vm1  vm2  vm4                                   vm3  vm5
 
 blue: vm1, vm2, vm3. red: vm4 and vm5, with vm1's and vm3's IP and MAC (overlapping tenants).
+
+one-host    h1 ------------------ wire ------------------ gw
+
+h1 has a vRouter at one of the stages of its bring-up; gw is its default gateway, plain Linux.
 """
 
 from __future__ import annotations
@@ -16,7 +20,8 @@ from typing import Any
 
 from vrouter.dpcore.errors import UsageError
 
-LABS = ("two-hosts",)
+LABS = ("two-hosts", "one-host")
+STAGES = (1, 2)
 ENCAPS = ("vxlan", "mplsoudp", "mplsogre")
 FORWARDINGS = ("l2", "l3")
 WIRES = ("tso", "plain")
@@ -24,6 +29,7 @@ UNDERLAYS = ("4", "6")
 NIC = "eth0"
 VM_DEVICE = "eth0"
 WIRE_MTU = 1500
+ONE_HOST_MTU = 9001  # jumbo frames, as many a machine's NIC has them
 VM_MTU = 1400  # the longest overhead, VXLAN's 70 bytes over IPv6, fits the wire
 ROUTER_MAC = bytes.fromhex("00005e000100")
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
@@ -31,7 +37,7 @@ _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 @dataclass(frozen=True)
 class Host:
-    """A host: its underlay addresses and its NIC's MAC (text)."""
+    """A host or gateway: its underlay addresses and its NIC's MAC (text)."""
 
     name: str
     number: int
@@ -76,7 +82,11 @@ class Vm:
 
 @dataclass(frozen=True)
 class Lab:
-    """A planned or built lab. `phase`: building, up or leaving; `pid`: who is at it."""
+    """A planned or built lab. `phase`: building, up or leaving; `pid`: who is at it.
+
+    `stage`: how far the hosts' vRouters are brought up: 1 dp-core is loaded, 2 vhost0 stands in
+    the NIC's place.
+    """
 
     id: str
     lab: str
@@ -86,6 +96,8 @@ class Lab:
     hosts: tuple[Host, ...]
     networks: tuple[Network, ...]
     vms: tuple[Vm, ...]
+    gateways: tuple[Host, ...] = ()
+    stage: int = 2
     phase: str = "building"
     pid: int = 0
     pid_start: int = 0
@@ -101,7 +113,12 @@ class Lab:
 
     @property
     def nodes(self) -> list[str]:
-        return [host.name for host in self.hosts] + [vm.name for vm in self.vms]
+        return [host.name for host in (*self.hosts, *self.gateways)] + [vm.name for vm in self.vms]
+
+    @property
+    def mtu(self) -> int:
+        """MTU of the wire, bytes."""
+        return ONE_HOST_MTU if self.lab == "one-host" else WIRE_MTU
 
     def host(self, name: str) -> Host:
         return next(host for host in self.hosts if host.name == name)
@@ -121,6 +138,7 @@ class Lab:
         values["hosts"] = tuple(Host(**one) for one in data["hosts"])
         values["networks"] = tuple(Network(**one) for one in data["networks"])
         values["vms"] = tuple(Vm(**one) for one in data["vms"])
+        values["gateways"] = tuple(Host(**one) for one in data["gateways"])
         return cls(**values)
 
     def describe(self) -> dict[str, Any]:
@@ -134,6 +152,13 @@ class Lab:
                 "mac": host.mac,
                 "netns": self.netns(host.name),
                 "instance": self.instance(host.name),
+            }
+        for gateway in self.gateways:
+            nodes[gateway.name] = {
+                "kind": "gateway",
+                "ip": gateway.ip,
+                "mac": gateway.mac,
+                "netns": self.netns(gateway.name),
             }
         for vm in self.vms:
             nodes[vm.name] = {
@@ -151,6 +176,7 @@ class Lab:
             "encap": self.encap,
             "forwarding": self.forwarding,
             "wire": self.wire,
+            "stage": self.stage,
             "underlay": self.underlay,
             "phase": self.phase,
             "nodes": nodes,
@@ -172,18 +198,57 @@ def check_id(text: str) -> str:
 
 
 def plan(
-    lab: str, lab_id: str, *, encap: str, forwarding: str, wire: str, underlay: str = "4"
+    lab: str,
+    lab_id: str,
+    *,
+    encap: str | None = None,
+    forwarding: str | None = None,
+    wire: str = "tso",
+    underlay: str | None = None,
+    stage: int | None = None,
 ) -> Lab:
-    """The plan of lab `lab` under id `lab_id`; `underlay`: IP version of the tunnels.
+    """The plan of lab `lab` under id `lab_id`; None is the lab's default. `underlay`: IP version
+    of the tunnels.
 
-    UsageError for an unknown lab.
+    UsageError for an unknown lab or an option that it has no use for.
     """
     if lab not in LABS:
-        raise UsageError(f"there is no lab {lab!r}; there is: {', '.join(LABS)}")
-    hosts = tuple(
-        Host(f"h{n}", n, f"172.30.0.{n}", f"02:00:00:00:00:{n:02x}", f"2001:db8:30::{n}")
-        for n in (1, 2)
+        raise UsageError(f"there is no lab {lab!r}; there are: {', '.join(LABS)}")
+    check_id(lab_id)
+    if lab == "one-host":
+        if encap or forwarding or underlay:
+            raise UsageError(
+                "lab one-host has no tunnels: --encap, --forwarding and --underlay are two-hosts'"
+            )
+        return _one_host(lab_id, wire, stage or STAGES[-1])
+    if stage is not None:
+        raise UsageError("lab two-hosts has no stages: --stage is one-host's")
+    return _two_hosts(lab_id, encap or "vxlan", forwarding or "l2", wire, underlay or "4")
+
+
+def _underlay(number: int, name: str) -> Host:
+    mac = f"02:00:00:00:00:{number:02x}"
+    return Host(name, number, f"172.30.0.{number}", mac, f"2001:db8:30::{number}")
+
+
+def _one_host(lab_id: str, wire: str, stage: int) -> Lab:
+    host, gateway = _underlay(1, "h1"), _underlay(2, "gw")
+    return Lab(
+        id=lab_id,
+        lab="one-host",
+        encap="vxlan",
+        forwarding="l2",
+        wire=wire,
+        hosts=(host,),
+        networks=(),
+        vms=(),
+        gateways=(gateway,),
+        stage=stage,
     )
+
+
+def _two_hosts(lab_id: str, encap: str, forwarding: str, wire: str, underlay: str) -> Lab:
+    hosts = (_underlay(1, "h1"), _underlay(2, "h2"))
     subnet = IPv4Network("10.1.1.0/24")
     gateway = str(subnet.broadcast_address - 1)
     subnet6 = IPv6Network("fd00:10:1:1::/64")
@@ -213,5 +278,6 @@ def plan(
         )
         for number, host, network, last in places
     )
-    check_id(lab_id)
-    return Lab(lab_id, lab, encap, forwarding, wire, hosts, networks, vms, underlay=underlay)
+    return Lab(
+        lab_id, "two-hosts", encap, forwarding, wire, hosts, networks, vms, underlay=underlay
+    )

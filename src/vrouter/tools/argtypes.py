@@ -71,6 +71,28 @@ def mac(text: str) -> bytes:
         ) from None
 
 
+def unicast_mac(text: str) -> bytes:
+    """A MAC address of one device: no group address, not all zeros."""
+    value = mac(text)
+    if value[0] & 1:
+        raise ArgumentTypeError(
+            f"{text} is a group address, not that of a device; write it as 02:00:00:00:00:01"
+        )
+    if not any(value):
+        raise ArgumentTypeError(f"{text} is no device's MAC; write it as 02:00:00:00:00:01")
+    return value
+
+
+def vif(text: str) -> str:
+    """A vif as a person names it: its number, vif0/NUMBER or its device's name."""
+    bare = text.removeprefix("vif0/")
+    if text == bare and text.isdecimal() and int(text) < 1 << 31:
+        return text  # which may be an ifindex, beyond any vif
+    if bare.removeprefix("-").isdecimal():
+        return str(vif_id(bare))
+    return device_name(text)
+
+
 def ip(text: str) -> IPv4Address | IPv6Address:
     """An IPv4 address in dotted form, or an IPv6 address (without a zone)."""
     try:
@@ -81,6 +103,28 @@ def ip(text: str) -> IPv4Address | IPv6Address:
         raise ArgumentTypeError(
             f"'{text}' is not an IP address; write it as 192.0.2.1 or 2001:db8::1"
         ) from None
+    return found
+
+
+def host_ip(text: str) -> IPv4Address | IPv6Address:
+    """An IP address that a host can have."""
+    value = ip(text)
+    if value.is_unspecified or value.is_multicast or value == IPv4Address("255.255.255.255"):
+        raise ArgumentTypeError(
+            f"{text} is not the address of a host; write it as 192.0.2.1 or 2001:db8::1"
+        )
+    return value
+
+
+def route_address(text: str) -> IPv4Address | IPv6Address:
+    """The address of a route's prefix, whose length is an option of its own."""
+    address, slash, length = text.partition("/")
+    found = ip(address)
+    if slash:
+        raise ArgumentTypeError(
+            f"'{text}' is an address with a length; write -p {address} "
+            f"-l {length or found.max_prefixlen}"
+        )
     return found
 
 

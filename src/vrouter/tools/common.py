@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from vrouter import __version__
-from vrouter.dpcore.errors import Refused, UsageError, VrouterError
+from vrouter.dpcore.errors import BadValue, Refused, UsageError, VrouterError
 
 if TYPE_CHECKING:
     from vrouter.dpcore.core import DpCore
@@ -53,7 +53,7 @@ class ToolParser(argparse.ArgumentParser):
         )
         self.examples = examples
         self._words: list[str] = []
-        self.add_argument("--help", action="help", help="show this help and exit")
+        self.add_argument("-h", "--help", action="help", help="show this help and exit")
 
     def add_common(self, *, sub: bool = False) -> None:
         """Add the options that every command has.
@@ -107,8 +107,11 @@ class ToolParser(argparse.ArgumentParser):
     def _unknown(self, word: str) -> NoReturn:
         if word.startswith("-"):
             option = word.partition("=")[0]
-            hint = nearest(option, self.option_strings())
-            raise UsageError(f"unknown option {option}; {hint or f'see {self.prog} --help'}")
+            known = self.option_strings()
+            if option in known:  # of another sub-command
+                raise UsageError(f"{option} does not go with this command; leave it out")
+            hint = nearest(option, known) or f"see {self.prog} --help"
+            raise UsageError(f"unknown option {option}; {hint}")
         raise UsageError(f"'{word}' is one word too many; see {self.prog} --help")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -120,13 +123,20 @@ class ToolParser(argparse.ArgumentParser):
         raise argparse.ArgumentError(action, f"{text}; {hint}" if hint else text)
 
     def error(self, message: str) -> NoReturn:
-        # argparse misses what is required before it minds what it does not know
-        for word in self._words if "required" in message else ():
+        if "required" in message:
+            self._check_words()
+        raise UsageError(_plain(message, self.prog))
+
+    def _check_words(self) -> None:
+        """What argparse does not know, it minds only after it has missed what is required."""
+        for word in self._words:
             option = word.partition("=")[0]
             if word.startswith("--") and not self._get_option_tuples(option):
                 if option not in self._option_string_actions:
                     self._unknown(word)
-        raise UsageError(_plain(message, self.prog))
+        first = self._words[0] if self._words else "-"
+        if not first.startswith("-") and f"--{first}" in self._option_string_actions:
+            raise UsageError(f"'{first}' is no option; write --{first}")
 
 
 class Later(argparse.Action):
@@ -146,8 +156,9 @@ def _plain(message: str, prog: str) -> str:
     """argparse's message in our form: what is wrong; what would be right."""
     message = message.removeprefix("argument ")
     see = f"see {prog} --help"
-    if message.endswith(": expected one argument"):
-        return f"{message.removesuffix(': expected one argument')} needs a value; {see}"
+    for words in (": expected one argument", ": expected 1 argument"):
+        if message.endswith(words):
+            return f"{message.removesuffix(words)} needs a value; {see}"
     if message.endswith(": expected at least one argument"):
         return f"{message.partition(':')[0]} needs at least one value; {see}"
     required = "the following arguments are required: "
@@ -169,8 +180,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """`did you mean X?`, or an empty string when nothing known is close to `word`."""
     import difflib  # noqa: PLC0415 - only needed on the way out; 5 ms
 
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"did you mean {found[0]}?" if found else ""
+    bare = {one.lstrip("-"): one for one in known}  # dashes are no likeness
+    found = difflib.get_close_matches(word.lstrip("-"), list(bare), n=1, cutoff=0.6)
+    return f"did you mean {bare[found[0]]}?" if found else ""
 
 
 Handler = Callable[[Any], int | None]
@@ -180,16 +192,15 @@ def run_tool(
     build: Callable[[], ToolParser], handler: Handler, argv: Sequence[str] | None = None
 ) -> int:
     """Parse `argv`, call `handler` with the result, turn every error into a line and a code."""
+    _open_outputs()
     parser = build()
     try:
         code = handler(parser.parse_args(argv)) or EXIT_OK
-        sys.stdout.flush()
-        return code
+        return _flush(parser.prog) or code
     except VrouterError as error:
         return _fail(parser.prog, str(error), error.exit_code)
     except BrokenPipeError:
-        # Else the interpreter complains again when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_PIPE
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -205,20 +216,55 @@ def run_tool(
         return _fail(parser.prog, text, EXIT_FAILED)
 
 
-def _fail(prog: str, text: str, code: int) -> int:
+def _open_outputs() -> None:
+    """A caller may have closed our outputs; what is written there is lost, as it wished."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open to the end
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - open to the end
+
+
+def _drop_output() -> None:
+    """Else the interpreter complains again when it flushes stdout at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _flush(prog: str) -> int:
+    """Write what is still held back; a full disk is no fault of the vRouter."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+    except OSError as error:
+        _drop_output()
+        print(f"{prog}: cannot write the output: {error.strerror}", file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+def _fail(prog: str, text: str, code: int) -> int:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
     print(f"{prog}: {' '.join(text.split())}", file=sys.stderr)
     return code
 
 
 def open_instance(args: Any) -> Instance:
-    """The instance that `--name`, the environment or the namespace chooses."""
+    """The instance that `--name`, the environment or the namespace chooses.
+
+    Only root sees what is loaded: to anybody else all would look as if nothing were.
+    """
     from vrouter.dpcore.instance import find_instance  # noqa: PLC0415 - keeps --help fast
 
-    return find_instance(args.name)
+    try:
+        instance = find_instance(args.name)
+    except BadValue as error:
+        raise UsageError(str(error)) from None
+    if os.geteuid() != 0:
+        raise Refused(f"only root can see the vRouter {instance.name!r}; run this as root")
+    return instance
 
 
 def open_core(args: Any) -> DpCore:
@@ -249,6 +295,12 @@ def report(args: Any, text: str, *, changed: bool) -> None:
         emit_json({"changed": changed, "message": text})
     else:
         print(f"{args.prog}: {text}")
+
+
+def missing_nexthop(core: DpCore, *ids: int) -> str:
+    """What to add to a report when what was written leads to nexthops that do not exist."""
+    lost = [str(id) for id in dict.fromkeys(ids) if core.nexthops.get(id) is None]
+    return f" (no nexthop {', '.join(lost)} yet: such packets are dropped)" if lost else ""
 
 
 def refuse_with(

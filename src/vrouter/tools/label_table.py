@@ -14,6 +14,7 @@ from vrouter.tools.common import (
     ToolParser,
     emit_json,
     emit_lines,
+    missing_nexthop,
     open_core,
     refuse_with,
     report,
@@ -115,8 +116,9 @@ def _create(tool: LabelTool, args: argparse.Namespace) -> None:
                 report(args, f"{text}; nothing changed", changed=False)
                 return
             table.put(args.create, args.nh)
+            lost = missing_nexthop(core, args.nh)
     did = "created" if before is None else "changed"
-    report(args, f"{did} {tool.key} {args.create} -> nexthop {args.nh}", changed=True)
+    report(args, f"{did} {tool.key} {args.create} -> nexthop {args.nh}{lost}", changed=True)
 
 
 def _delete(tool: LabelTool, args: argparse.Namespace) -> None:

@@ -31,6 +31,7 @@ IFLA_LINK_NETNSID = 37
 IFLA_INFO_KIND = 1
 NLA_TYPE_MASK = 0x3FFF
 IFF_UP = 0x1
+IFF_LOOPBACK = 0x8
 
 SIOCETHTOOL = 0x8946
 ETHTOOL_GSET = 0x1
@@ -53,6 +54,7 @@ class LinkInfo:
     up: bool
     kind: str
     peer_elsewhere: bool  # a veth whose other end is in another namespace
+    loopback: bool = False
 
 
 def link(name: str) -> LinkInfo:
@@ -91,6 +93,7 @@ def parse_link(message: bytes) -> LinkInfo:
         up=bool(flags & IFF_UP),
         kind=kind,
         peer_elsewhere=kind == "veth" and IFLA_LINK_NETNSID in found,
+        loopback=bool(flags & IFF_LOOPBACK),
     )
 
 

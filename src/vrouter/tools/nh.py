@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 from vrouter.dpcore.errors import NoSuchEntry
 from vrouter.dpcore.labels import NH_TYPE_LABELS
-from vrouter.dpcore.names import NhType
+from vrouter.dpcore.names import NhFlag, NhType
+from vrouter.dpcore.records import Nexthop
 from vrouter.tools import argtypes
 from vrouter.tools.common import (
     Later,
     ToolParser,
     emit_json,
     emit_lines,
+    missing_nexthop,
     open_core,
     refuse_with,
     report,
@@ -86,15 +88,22 @@ def _add_fields(parser: ToolParser) -> None:
     add("--type", type=_type_number, metavar="TYPE", help=types)
     add("--vrf", type=argtypes.vrf, metavar="VRF", help="VRF (default 0)")
     add("--oif", type=argtypes.vif_id, metavar="VIF", help="vif that the packet leaves by")
-    add("--smac", type=argtypes.mac, metavar="MAC", help="source MAC of the Ethernet header")
+    add(
+        "--smac",
+        type=argtypes.unicast_mac,
+        metavar="MAC",
+        help="source MAC of the Ethernet header",
+    )
     add("--dmac", type=argtypes.mac, metavar="MAC", help="destination MAC of the header")
-    add("--sip", type=argtypes.ip, metavar="IP", help="outer source of a tunnel, IPv4 or IPv6")
-    add("--dip", type=argtypes.ip, metavar="IP", help="outer destination of a tunnel, likewise")
+    add("--sip", type=argtypes.host_ip, metavar="IP", help="outer source of a tunnel, IPv4 or IPv6")
+    add(
+        "--dip", type=argtypes.host_ip, metavar="IP", help="outer destination of a tunnel, likewise"
+    )
     add("--sport", type=argtypes.port, metavar="PORT", help="source port of a tunnel")
     add("--dport", type=argtypes.port, metavar="PORT", help="destination port of a tunnel")
     add(
         "--l3_vxlan",
-        type=argtypes.mac,
+        type=argtypes.unicast_mac,
         metavar="MAC",
         help="the VXLAN tunnel carries routed packets, to the router with that MAC",
     )
@@ -167,8 +176,18 @@ def _create(args: argparse.Namespace) -> None:
             text = f"nexthop {wanted.id} ({kind}) is so already; nothing changed"
             report(args, text, changed=False)
             return
+        lost = missing_nexthop(core, *(member.nh for member in wanted.members))
+        lost += _unlabelled(wanted)
     did = "created" if before is None else "changed"
-    report(args, f"{did} nexthop {wanted.id} ({kind})", changed=True)
+    report(args, f"{did} nexthop {wanted.id} ({kind}){lost}", changed=True)
+
+
+def _unlabelled(wanted: Nexthop) -> str:
+    """What to add to a report when copies for other hosts will carry no label."""
+    if not wanted.flags & NhFlag.COMPOSITE_EVPN:
+        return ""
+    bare = [str(member.nh) for member in wanted.members if member.label is None]
+    return f" (no --lbl for {', '.join(bare)}: such copies are dropped)" if bare else ""
 
 
 def _delete(args: argparse.Namespace) -> None:

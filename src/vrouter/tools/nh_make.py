@@ -127,7 +127,8 @@ def _check(args: argparse.Namespace) -> None:
             )
     missing = [name for name in NEEDED.get(args.type, ()) if not _given(getattr(args, name))]
     if missing:
-        raise UsageError(f"--type {args.type:d} needs {_options(missing)}; add it")
+        them = "it" if len(missing) == 1 else "them"
+        raise UsageError(f"--type {args.type:d} needs {_options(missing)}; add {them}")
 
 
 def _given(value: object) -> bool:
@@ -164,6 +165,8 @@ def _tunnel(base: Nexthop, args: argparse.Namespace) -> Nexthop:
     over_ipv6 = args.sip.version == 6
     if over_ipv6 and args.l2:
         raise UsageError("--l2 does not go with a tunnel over IPv6; leave it out")
+    if args.sip == args.dip:
+        raise UsageError(f"--sip and --dip are both {args.sip}; --dip is the other host")
     kind = NhFlag.TUNNEL_GRE
     if args.vxlan:
         kind = NhFlag.TUNNEL_VXLAN | (NhFlag.L3_VXLAN if args.l3_vxlan is not None else NhFlag(0))

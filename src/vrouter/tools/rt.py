@@ -83,7 +83,13 @@ def _add_fields(parser: ToolParser) -> None:
         metavar="FAMILY",
         help="0 or inet, 1 or bridge, 2 or inet6 (default: that of the address, else inet)",
     )
-    add("-p", dest="prefix", type=argtypes.ip, metavar="IP", help="address of the prefix")
+    add(
+        "-p",
+        dest="prefix",
+        type=argtypes.route_address,
+        metavar="IP",
+        help="address of the prefix",
+    )
     add("-l", dest="plen", type=argtypes.plen, metavar="LEN", help="length of the prefix")
     add(
         "-e",
@@ -155,6 +161,8 @@ def handle(args: argparse.Namespace) -> None:
         args.family = _family_of(args)
     if args.dump is None and args.vrf is None:
         raise UsageError("no VRF given; add -v VRF (or --vrf VRF)")
+    if args.dump is not None and args.vrf not in (None, args.dump):
+        raise UsageError(f"--dump {args.dump} names the VRF; leave --vrf {args.vrf} out")
     if args.create:
         refuse_with(args, "-c", ["replace"], SHORT)
         create(args)

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from vrouter.dpcore.errors import UsageError
@@ -32,7 +33,7 @@ def stitch_of(core: DpCore) -> render_rt.Stitch:
 
 def dump(args: argparse.Namespace, vrf: int) -> None:
     """`rt --dump VRF`."""
-    with open_core(args) as core:
+    with _opened(args, vrf) as core:
         if args.family == "bridge":
             entries = list(core.bridge.items(vrf))
             if args.json:
@@ -65,7 +66,7 @@ def get(args: argparse.Namespace) -> None:
 
 def _get_bridge(args: argparse.Namespace) -> None:
     mac = _parsed(argtypes.mac, args.get)
-    with open_core(args) as core:
+    with _opened(args, args.vrf) as core:
         entry = core.bridge.get(args.vrf, mac)
     if args.json:
         emit_json({"match": None if entry is None else render_rt.bridge_json(entry)})
@@ -76,10 +77,10 @@ def _get_bridge(args: argparse.Namespace) -> None:
 
 
 def _get_inet(args: argparse.Namespace) -> None:
-    asked = _parsed(argtypes.ip_prefix, args.get)
+    asked = _parsed(_prefix, args.get)
     if asked.version != (6 if args.family == "inet6" else 4):
         raise UsageError(f"--get: {asked} is not of family {args.family}")
-    with open_core(args) as core:
+    with _opened(args, args.vrf) as core:
         route = covering(core, args.vrf, asked)
         stitch = stitch_of(core)
         if args.json:
@@ -111,6 +112,20 @@ def monitor(args: argparse.Namespace) -> None:
     with open_core(args) as core:
         for change in core.changes.follow():
             print(json.dumps(render_rt.change_json(change)), flush=True)
+
+
+@contextmanager
+def _opened(args: argparse.Namespace, vrf: int) -> Iterator[DpCore]:
+    """The tables; BadValue when they have no such VRF, instead of an empty answer."""
+    with open_core(args) as core:
+        core.stats.vrf(vrf)
+        yield core
+
+
+def _prefix(text: str) -> IPNetwork:
+    if text.count(":") == 5 and "::" not in text and "/" not in text:
+        raise argparse.ArgumentTypeError(f"{text} is a MAC address; add --family bridge")
+    return argtypes.ip_prefix(text)
 
 
 def _parsed(parse: Callable[[str], T], text: str) -> T:

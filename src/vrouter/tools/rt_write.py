@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from vrouter.dpcore.errors import NoSuchEntry, Refused, UsageError
 from vrouter.dpcore.names import BridgeFlag, RouteFlag
 from vrouter.dpcore.records import Route
-from vrouter.tools.common import open_core, report
+from vrouter.tools.common import missing_nexthop, open_core, report
 from vrouter.tools.rt_show import covering
 from vrouter.tools.words import mac_text
 
@@ -107,8 +107,9 @@ def _create_inet(args: argparse.Namespace) -> None:
             report(args, f"{text}; nothing changed", changed=False)
             return
         table.put(wanted)
+        lost = missing_nexthop(core, args.nh)
     did = "created" if before is None else "changed"
-    report(args, f"{did} {prefix} in VRF {args.vrf} -> nexthop {args.nh}", changed=True)
+    report(args, f"{did} {prefix} in VRF {args.vrf} -> nexthop {args.nh}{lost}", changed=True)
 
 
 def _stitched(core: DpCore, args: argparse.Namespace) -> int:
@@ -175,9 +176,10 @@ def _create_bridge(args: argparse.Namespace) -> None:
             report(args, f"{text}; nothing changed", changed=False)
             return
         entry = core.bridge.put(args.vrf, mac, args.nh, label=args.label, flags=flags)
+        lost = missing_nexthop(core, args.nh)
     did = "created" if before is None else "changed"
     where = f"{mac_text(mac)} in VRF {args.vrf} (index {entry.index})"
-    report(args, f"{did} {where} -> nexthop {args.nh}", changed=True)
+    report(args, f"{did} {where} -> nexthop {args.nh}{lost}", changed=True)
 
 
 def _delete_bridge(args: argparse.Namespace) -> None:

@@ -39,7 +39,12 @@ def build_parser() -> ToolParser:
     actions = group.add_mutually_exclusive_group(required=True)
     add = actions.add_argument
     add("--list", action="store_true", help="show every vif")
-    add("--get", metavar="VIF", help="show one vif, by number or device name")
+    add(
+        "--get",
+        type=argtypes.vif,
+        metavar="VIF",
+        help="show one vif, by number or device name",
+    )
     add(
         "--create",
         type=argtypes.device_name,
@@ -52,8 +57,13 @@ def build_parser() -> ToolParser:
         metavar="NAME",
         help="make a vif of device NAME; needs --mac, --vrf and --type",
     )
-    add("--delete", metavar="VIF", help="remove a vif, by number or device name")
-    add("--set", metavar="VIF", help="change a vif; needs --vrf")
+    add(
+        "--delete",
+        type=argtypes.vif,
+        metavar="VIF",
+        help="remove a vif, by number or device name",
+    )
+    add("--set", type=argtypes.vif, metavar="VIF", help="change a vif; needs --vrf")
     add("--clear", action="store_true", help="set counters to 0: of all vifs, or of --id")
     _add_fields(parser)
     parser.add_common()
@@ -63,7 +73,7 @@ def build_parser() -> ToolParser:
 
 def _add_fields(parser: ToolParser) -> None:
     add = parser.add_argument_group("fields").add_argument
-    add("--mac", type=argtypes.mac, metavar="MAC", help="MAC address of the vif")
+    add("--mac", type=argtypes.unicast_mac, metavar="MAC", help="MAC address of the vif")
     add("--vrf", type=argtypes.vrf, metavar="VRF", help="VRF of the vif; 65535 is none")
     add("--type", choices=list(VIF_TYPE_NAMES), metavar="TYPE", help=", ".join(VIF_TYPE_NAMES))
     add(
@@ -85,7 +95,12 @@ def _add_fields(parser: ToolParser) -> None:
     add("--dhcp-enable", action="store_true", help="DHCP requests are trapped (D)")
     add("--core", type=argtypes.cpu, metavar="N", help="show only what CPU N counted")
     add("--get-drop-stats", action="store_true", help="with --get: drops by reason")
-    for option in ("--rate", "--kernel", "--pmd", "--vif"):
+    add(
+        "--kernel",
+        action="store_true",
+        help="with --get: VIF is the ifindex of a netdevice (`ip link` shows it)",
+    )
+    for option in ("--rate", "--pmd", "--vif"):
         nargs = 1 if option == "--vif" else 0
         add(option, action=Later, nargs=nargs, help=argparse.SUPPRESS)
     for option in ("--pci", "--vlan", "--guid", "--loopback_ip"):
@@ -95,7 +110,7 @@ def _add_fields(parser: ToolParser) -> None:
 # Options that an action has a use for, besides the common ones.
 USES = {
     "list": ("core",),
-    "get": ("core", "get_drop_stats"),
+    "get": ("core", "get_drop_stats", "kernel"),
     "create": ("mac",),
     "add": (
         *("mac", "vrf", "type", "transport", "id", "xconnect"),

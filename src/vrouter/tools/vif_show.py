@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from vrouter.dpcore.errors import NoSuchEntry, NotLoaded, Refused
+from vrouter.dpcore.errors import NoSuchEntry, NotLoaded, Refused, UsageError
 from vrouter.dpcore.names import VifType
 from vrouter.tools.common import emit_json, emit_lines, open_core
 from vrouter.tools.linkinfo import speed_duplex
@@ -31,10 +31,21 @@ def find_vif(core: DpCore, text: str) -> Vif:
     return found
 
 
+def _find_by_ifindex(core: DpCore, text: str) -> Vif:
+    """The vif of the netdevice that Linux numbers so; of a vhost pair either end will do."""
+    if not text.isdecimal():
+        raise UsageError(f"--kernel takes an ifindex, not '{text}'; leave --kernel out for a name")
+    for vif in core.vifs.items():
+        if int(text) in (vif.os_ifindex, vif.ifindex):
+            return vif
+    raise NoSuchEntry(f"no vif of netdevice {text}; `vif --list --json` shows each os_ifindex")
+
+
 def show(args: argparse.Namespace) -> None:
     """`vif --list` and `vif --get`."""
     with open_core(args) as core:
-        vifs = list(core.vifs.items()) if args.list else [find_vif(core, args.get)]
+        find = _find_by_ifindex if args.kernel else find_vif
+        vifs = list(core.vifs.items()) if args.list else [find(core, args.get)]
         views = list(_views(core, vifs, args.core))
     if args.json:
         objects = [entry_json(view) for view in views]

@@ -14,6 +14,7 @@ from vrouter.dpcore.records import Vif
 from vrouter.tools.common import open_core, open_instance, report
 from vrouter.tools.linkinfo import LinkInfo, link
 from vrouter.tools.vif_show import find_vif
+from vrouter.tools.words import mac_text
 
 if TYPE_CHECKING:
     from vrouter.dpcore.core import DpCore
@@ -30,8 +31,26 @@ def create(args: argparse.Namespace) -> None:
 
     with open_instance(args).enter_netns():
         made = vhost.create(args.mac, name=args.create)
+        if not made:
+            _check_pair(args)
     text = f"made device {args.create}" if made else f"device {args.create} exists already"
     report(args, text if made else f"{text}; nothing changed", changed=made)
+
+
+def _check_pair(args: argparse.Namespace) -> None:
+    """The device that is there already must be the one that is asked for."""
+    there = link(args.create)
+    try:
+        link(f"{args.create}i")
+    except DeviceError:
+        raise DeviceError(
+            f"{args.create} exists and is no vhost device; choose another name"
+        ) from None
+    if there.mac != args.mac:
+        raise DeviceError(
+            f"{args.create} exists with MAC {mac_text(there.mac)}; change that with "
+            f"`ip link set {args.create} address {mac_text(args.mac)}`"
+        )
 
 
 def add(args: argparse.Namespace) -> None:
@@ -49,7 +68,7 @@ def add(args: argparse.Namespace) -> None:
             did = "added"
         elif args.id is not None and args.id != before.idx:
             raise Refused(f"{args.add} is vif0/{before.idx} already; delete that first")
-        elif _same(before, wanted := replace(wanted, idx=before.idx)):
+        elif _same(before, wanted := _over(before, wanted)):
             text = f"vif0/{before.idx} ({args.add}) is so already; nothing changed"
             report(args, text, changed=False)
             return
@@ -62,6 +81,14 @@ def add(args: argparse.Namespace) -> None:
             did = "changed"
     kind = VIF_TYPE_LABELS[stored.type]
     report(args, f"{did} vif0/{stored.idx} ({stored.name}, {kind})", changed=True)
+
+
+def _over(before: Vif, wanted: Vif) -> Vif:
+    """`wanted`, with what no option of the command speaks of as it was."""
+    unspoken = ("idx", "nh_id", "ip", "ip6", "mcast_vrf", "qos", "mtu")
+    kept = {name: getattr(before, name) for name in unspoken}
+    crossed = before.flags & VifFlag.XCONNECT
+    return replace(wanted, flags=wanted.flags | crossed, **kept)
 
 
 def _same(before: Vif, wanted: Vif) -> bool:
@@ -82,6 +109,8 @@ def _same(before: Vif, wanted: Vif) -> bool:
 def _vif_of(core: DpCore, args: argparse.Namespace, transport: VifTransport) -> Vif:
     kind = VIF_TYPE_NAMES[args.type]
     device = link(args.add)
+    if device.loopback:
+        raise DeviceError(f"{args.add} is the loopback device; a vif has a device of its own")
     inner = _inner_end(args.add) if kind == VifType.HOST else device
     if args.xconnect is not None and kind != VifType.HOST:
         raise UsageError("--xconnect goes with --type vhost; leave it out")

@@ -45,6 +45,8 @@ def handle(args: argparse.Namespace) -> None:
         objects = [vrf_json(vrf, stats) for vrf, stats in found]
         emit_json(objects if args.dump else objects[0])
         return
+    if not found:
+        emit_lines(["No VRF has seen a packet yet."])
     for vrf, stats in found:
         emit_lines([*vrf_lines(vrf, stats), ""])
 

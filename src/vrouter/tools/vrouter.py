@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vrouter.dpcore.errors import KernelLacks, UsageError, VrouterError
+from vrouter.dpcore.errors import KernelLacks, Refused, UsageError, VrouterError
 from vrouter.lab import cli as lab_cli
 from vrouter.tools import argtypes
 from vrouter.tools.common import (
@@ -32,6 +32,8 @@ EXAMPLES = """\
                                put vhost0 in the place of eth1
   vrouter trace --drops        every dropped packet, live
   vrouter lab up two-hosts     a whole overlay network to play with
+  vrouter lab up one-host --stage 1
+                               a host whose vRouter is loaded, before vhost0
   vrouter --info               versions and table sizes
 """
 
@@ -158,6 +160,7 @@ def _load(args: argparse.Namespace) -> None:
     if lacks:
         raise KernelLacks(lacks[0].what, lacks[0].remedy)
     instance = open_instance(args)
+    _check_alone(instance)
     result = loader.load(instance, sizes, object_path=args.object)
     devices = _make_devices(args, instance, created=result.created)
     lines = devices
@@ -169,6 +172,19 @@ def _load(args: argparse.Namespace) -> None:
     if not changed:
         lines = [f"instance {instance.name} is loaded already; nothing changed"]
     _done(args, lines, changed=changed)
+
+
+def _check_alone(instance: Instance) -> None:
+    """A network namespace has one vRouter: two would fight for its devices."""
+    from vrouter.dpcore.instance import all_instances  # noqa: PLC0415 - only load needs it
+
+    for other in all_instances():
+        there = other.registered() is not None and other.is_loaded() and other.is_here()
+        if there and other.name != instance.name:
+            raise Refused(
+                f"this network namespace has vRouter {other.name!r} already; use that, or run "
+                f"`vrouter unload --name {other.name}` first"
+            )
 
 
 def _make_devices(args: argparse.Namespace, instance: Instance, *, created: bool) -> list[str]:

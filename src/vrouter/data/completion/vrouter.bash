@@ -3,28 +3,28 @@
 # Written by vrouter.tools.manpages from the parsers; change those, not this.
 _vrouter_words() {
     case "$1" in
-    "dropstats") echo "--help --core --debug --clear --name --json --version" ;;
-    "mpls") echo "--help --dump --get --create --delete --nh --name --json --version" ;;
-    "nh") echo "--help --list --get --create --delete --type --vrf --oif --smac --dmac --sip --dip --sport --dport --l3_vxlan --cni --lbl --l2 --mc --udp --vxlan --cmc --cen --cevpn --cfa --tor --ecmp --uucf --pol --rpol --rlkup --root --ml --name --json --version" ;;
-    "rt") echo "--help --dump --get -c -d -b --monitor -v --vrf -f --family -p -l -e -n -t -r -x -P -T -F -M --name --json --version" ;;
-    "vif") echo "--help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --core --get-drop-stats --name --json --version" ;;
-    "vrfstats") echo "--help --get --dump --name --json --version" ;;
-    "vrinfo") echo "--help --name --json --version" ;;
-    "vrouter") echo "--help --info --name --json --version load unload status vhost trace lab" ;;
-    "vrouter load") echo "--help --name --json --version --profile --size --object" ;;
-    "vrouter unload") echo "--help --name --json --version" ;;
-    "vrouter status") echo "--help --name --json --version" ;;
-    "vrouter vhost") echo "--help up down" ;;
-    "vrouter vhost up") echo "--help --name --json --version --physical" ;;
-    "vrouter vhost down") echo "--help --name --json --version" ;;
-    "vrouter trace") echo "--help --name --json --version --count --seconds --drops --host --proto" ;;
-    "vrouter lab") echo "--help up show exec down demo" ;;
-    "vrouter lab up") echo "--help --encap --forwarding --wire --underlay --id" ;;
-    "vrouter lab show") echo "--help --json --id" ;;
-    "vrouter lab exec") echo "--help --id" ;;
-    "vrouter lab down") echo "--help --id" ;;
-    "vrouter lab demo") echo "--help --id --encap" ;;
-    "vxlan") echo "--help --dump --get --create --delete --nh --name --json --version" ;;
+    "dropstats") echo "-h --help --core --debug --clear --name --json --version" ;;
+    "mpls") echo "-h --help --dump --get --create --delete --nh --name --json --version" ;;
+    "nh") echo "-h --help --list --get --create --delete --type --vrf --oif --smac --dmac --sip --dip --sport --dport --l3_vxlan --cni --lbl --l2 --mc --udp --vxlan --cmc --cen --cevpn --cfa --tor --ecmp --uucf --pol --rpol --rlkup --root --ml --name --json --version" ;;
+    "rt") echo "-h --help --dump --get -c -d -b --monitor -v --vrf -f --family -p -l -e -n -t -r -x -P -T -F -M --name --json --version" ;;
+    "vif") echo "-h --help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --core --get-drop-stats --kernel --name --json --version" ;;
+    "vrfstats") echo "-h --help --get --dump --name --json --version" ;;
+    "vrinfo") echo "-h --help --name --json --version" ;;
+    "vrouter") echo "-h --help --info --name --json --version load unload status vhost trace lab" ;;
+    "vrouter load") echo "-h --help --name --json --version --profile --size --object" ;;
+    "vrouter unload") echo "-h --help --name --json --version" ;;
+    "vrouter status") echo "-h --help --name --json --version" ;;
+    "vrouter vhost") echo "-h --help up down" ;;
+    "vrouter vhost up") echo "-h --help --name --json --version --physical" ;;
+    "vrouter vhost down") echo "-h --help --name --json --version" ;;
+    "vrouter trace") echo "-h --help --name --json --version --count --seconds --drops --host --proto" ;;
+    "vrouter lab") echo "-h --help up show exec down demo" ;;
+    "vrouter lab up") echo "-h --help --encap --forwarding --stage --wire --underlay --id" ;;
+    "vrouter lab show") echo "-h --help --json --id" ;;
+    "vrouter lab exec") echo "-h --help --id" ;;
+    "vrouter lab down") echo "-h --help --id" ;;
+    "vrouter lab demo") echo "-h --help --id --encap" ;;
+    "vxlan") echo "-h --help --dump --get --create --delete --nh --name --json --version" ;;
     esac
 }
 _vrouter_values() {
@@ -34,6 +34,7 @@ _vrouter_values() {
     "vrouter load --profile") echo "default small" ;;
     "vrouter lab up --encap") echo "vxlan mplsoudp mplsogre" ;;
     "vrouter lab up --forwarding") echo "l2 l3" ;;
+    "vrouter lab up --stage") echo "1 2" ;;
     "vrouter lab up --wire") echo "tso plain" ;;
     "vrouter lab up --underlay") echo "4 6" ;;
     "vrouter lab demo --encap") echo "vxlan mplsoudp mplsogre" ;;
