@@ -205,7 +205,6 @@ static __always_inline int vr_receive(struct __sk_buff *skb, struct vr_packet *p
 static __always_inline int vr_l2_receive(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	struct vr_arp arp = {};
-	struct vr_nd nd = {};
 
 	VR_COUNT_VRF(pkt->vrf, l2_receives);
 	if (pkt->flags & VP_L3)
@@ -217,8 +216,7 @@ static __always_inline int vr_l2_receive(struct __sk_buff *skb, struct vr_packet
 			return vr_drop(skb, pkt, VR_DROP_INVALID_PROTOCOL);
 		return vr_trap(skb, pkt, VR_TRAP_ARP, 0);
 	}
-	if (pkt->proto == bpf_htons(ETH_P_IPV6) && !vr_nd_read(skb, pkt, &nd) &&
-	    nd.type == VR_ND_NA)
+	if (pkt->proto == bpf_htons(ETH_P_IPV6) && vr_nd_is_advertisement(skb, pkt))
 		return vr_trap(skb, pkt, VR_TRAP_L3_PROTOCOLS, 0);
 	return vr_inet_input(skb, pkt);
 }

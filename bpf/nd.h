@@ -108,6 +108,14 @@ __noinline int vr_nd_read(struct __sk_buff *skb, struct vr_packet *pkt, struct v
 	return vr_nd_read_msg(skb, nd, off, (__s32)(end - off), hops);
 }
 
+/* A function of its own, because it may come deep in a chain of calls, whose stack is short. */
+__noinline int vr_nd_is_advertisement(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	struct vr_nd nd = {};
+
+	return pkt && !vr_nd_read(skb, pkt, &nd) && nd.type == VR_ND_NA;
+}
+
 /* A solicitation for an address that the sender wants for itself. */
 static __always_inline int vr_nd_is_dad(const struct vr_nd *nd)
 {
