@@ -257,7 +257,7 @@ MPLS = [
         "a label for L2 Receive, IPv6 inside",
         mplsoudp(1005, eth(s.VM1_MAC, s.FAR_MAC, ip6())),
         Drop.DISCARD,
-        ((0, "l2_receives"),),
+        ((0, "l2_receives"), (0, "discards")),
     ),
     lost("a label that nobody has", mplsoudp(1020, BARE), Drop.INVALID_LABEL),
     lost("a label beyond the table", mplsoudp(0xFFFFF, BARE), Drop.INVALID_LABEL),
