@@ -104,7 +104,10 @@ def test_bulk_tcp_of_both_versions(lab: Lab) -> None:
 
 
 def test_segments_come_out_right_where_the_wire_cannot_cut(lab: Lab, tmp_path: Path) -> None:
-    with plain_wire(lab), Tap(lab.netns("h2"), NIC) as tap:
+    with (
+        plain_wire(*[lab.netns(host.name) for host in lab.hosts]),
+        Tap(lab.netns("h2"), NIC) as tap,
+    ):
         sums = iperf.stream(lab.netns("vm1"), lab.netns("vm3"), lab.vm("vm3").ip6, 1)
         frames = [frame for _, frame in tap.read()]
     assert sums.mbit > 100, sums

@@ -130,8 +130,8 @@ def test_another_abi_is_refused(
 ) -> None:
     loader.load(instance, SMALL)
     before = state(instance)
-    monkeypatch.setattr(objects.BpfObject, "abi_version", lambda self: 2)
-    with pytest.raises(Refused, match=r"version 1, .* version 2.*vrouter unload"):
+    monkeypatch.setattr(objects.BpfObject, "abi_version", lambda self: 3)
+    with pytest.raises(Refused, match=r"version 2, .* version 3.*vrouter unload"):
         loader.load(instance, object_path=other_object)
     assert state(instance) == before
 
