@@ -102,6 +102,7 @@ VM = [
     lost("a route to Discard", "fd00:2::1", Drop.DISCARD, ((B, "discards"),)),
     lost("a route to nothing", "fd00::a", Drop.INVALID_NH),
     lost("a nexthop that is not valid", "fd00:6::1", Drop.INVALID_NH),
+    lost("inside a /65", "fd00:6::4000:0:0:1", Drop.INVALID_NH),
     lost("one bit beyond a /65", "fd00:6::8000:0:0:1", Drop.DISCARD, ((B, "discards"),)),
     lost(
         "inside a /63",
