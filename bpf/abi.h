@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define VR_ABI_VERSION		1
+#define VR_ABI_VERSION		2
 
 /* ---- limits and "none" values ------------------------------------------ */
 
@@ -290,8 +290,8 @@ struct vr_nexthop {
 	__u32 flags;		/* enum vr_nh_flag */
 	__u32 members;		/* Composite: slot of the first chunk; 0 = empty */
 	__u32 member_count;
-	__be32 sip;		/* Tunnel: outer source and destination */
-	__be32 dip;
+	__be32 sip;		/* Tunnel: outer source and destination; */
+	__be32 dip;		/* of family VR_AF_INET6: sip6 and dip6 */
 	__be16 sport;		/* Tunnel, UDP mirror only */
 	__be16 dport;
 	__u16 vrf;
@@ -303,6 +303,8 @@ struct vr_nexthop {
 	__u8 reserved;
 	__u8 rw_dst_mac[6];	/* L3 VXLAN: the remote router's MAC */
 	__u8 rewrite[VR_REWRITE_MAX];	/* L2 header, wire order: dmac smac type */
+	__u8 sip6[16];
+	__u8 dip6[16];
 };
 
 struct vr_nh_member {
@@ -344,6 +346,31 @@ struct vr_route {
 	__u8 reserved;
 };
 
+/* map `inet6_hash` (hash): key -> slot of `inet6_slots`; one key for each prefix.
+ * The key is compared after the look-up, as that of a bridge entry is. */
+struct vr_inet6_key {
+	__u8 addr[16];		/* the bits beyond plen are 0 */
+	__u16 vrf;
+	__u8 plen;
+	__u8 reserved[5];
+} __attribute__((aligned(8)));
+
+struct vr_inet6_entry {
+	struct vr_inet6_key key;
+	struct vr_route route;
+};
+
+/* map `inet6_lengths`, by VRF: bit n, counted from the lowest of the first word,
+ * is set if there may be routes of prefix length 128 - n */
+struct vr_inet6_lengths {
+	__u64 bits[3];
+};
+
+/* map `inet6_counts`, by VRF: routes of each prefix length; for the writers only */
+struct vr_inet6_counts {
+	__u32 count[129];
+};
+
 enum vr_bridge_flag {
 	VR_BE_VALID = 0x1,
 	VR_BE_LABEL_VALID = 0x2,
@@ -373,6 +400,33 @@ struct vr_bridge_entry {
 #define VR_BE_NH(w)	((__u32)((w) & 0xffffff))
 #define VR_BE_LABEL(w)	((__u32)(((w) >> 24) & 0xffffff))
 #define VR_BE_FLAGS(w)	((__u32)((w) >> 48))
+
+enum vr_route_operation {
+	VR_ROUTE_ADD = 1,	/* or change */
+	VR_ROUTE_DELETE = 2,
+};
+
+/* maps `route_changes` (a ring, by number modulo its size) and `route_changes_at`:
+ * what the writers did to routes and MACs. dp-core does not look at them. */
+struct vr_route_change {
+	__u8 addr[16];		/* inet: in the first 4 bytes; bridge: none */
+	__u32 nh;
+	__u32 label;		/* VR_LABEL_NONE = none */
+	__u32 bridge;		/* index of the MAC in `bridge`; 0 = none */
+	__u16 vrf;
+	__u16 flags;		/* enum vr_route_flag or vr_bridge_flag */
+	__u8 mac[6];		/* of the bridge entry, or stitched to the route */
+	__u8 family;		/* VR_AF_* */
+	__u8 plen;
+	__u8 operation;		/* enum vr_route_operation */
+	__u8 reserved[7];
+};
+
+struct vr_route_changes_at {
+	__u64 noted;		/* changes written into the ring since the load */
+	__u64 done;		/* of those, how many are in the tables; the others are
+				 * being made, or their writer died over them */
+};
 
 /* map `vxlan_hash` (hash): VNI -> index in `vxlan`; map `vxlan` (array) holds
  * one word: VNI bits 32-63, VR_ENTRY_VALID | nexthop id bits 0-31. The VNI is
@@ -440,7 +494,8 @@ enum vr_event_kind {
 	VR_EV_COPY = 8,		/* a copy sent by a composite; vif, len */
 	VR_EV_TRAP = 9,		/* sent to the agent; reason */
 	VR_EV_DROP = 10,	/* dropped; reason */
-	VR_EV_ARP_REPLY = 11,	/* an ARP request turned into its answer */
+	VR_EV_ARP_REPLY = 11,	/* an ARP request or neighbour solicitation turned
+				 * into its answer */
 };
 
 /* ring buffer `events`; the addresses are those of the inner packet once it is

@@ -146,14 +146,52 @@ static __always_inline int vr_arp_is_gateway(const struct vr_route *rt)
 		      vr_nh_is_agent(nh));
 }
 
-/* A request of a VM (upstream-behaviour: rows "Virtual"). */
+/* What becomes of a question for the MAC of an address, by ARP or ND. */
+enum vr_ask {
+	VR_ASK_FLOOD,
+	VR_ASK_REFUSE,
+	VR_ASK_STITCH,		/* answered with the MAC that is stitched to the route */
+	VR_ASK_PROXY,		/* answered with the vif's MAC */
+};
+
+/* A VM asks (upstream-behaviour: rows "Virtual"). @mac is set if it is answered. */
+static __always_inline int vr_ask_virtual(const struct vr_vif *vif, const struct vr_route *rt,
+					  __u8 *mac)
+{
+	const __u8 *stitched;
+	__u64 word;
+
+	if (vif->flags & VIF_FLAG_NO_MAC_PROXY && !(rt && vr_arp_is_gateway(rt)))
+		return VR_ASK_REFUSE;
+	if (!(rt && rt->flags & VR_RT_ARP_PROXY) && !(vif->flags & VIF_FLAG_MAC_PROXY))
+		return VR_ASK_FLOOD;
+	stitched = rt ? vr_stitched(rt, &word) : NULL;
+	if (stitched) {
+		__builtin_memcpy(mac, stitched, ETH_ALEN);
+		return VR_ASK_STITCH;
+	}
+	if (rt && rt->flags & VR_RT_ARP_FLOOD)
+		return VR_ASK_FLOOD;
+	__builtin_memcpy(mac, vif->mac, ETH_ALEN);
+	return VR_ASK_PROXY;
+}
+
+static __always_inline void vr_count_answer(const struct vr_packet *pkt, int ask)
+{
+	if (ask == VR_ASK_STITCH)
+		VR_COUNT_VRF(pkt->vrf, arp_virtual_stitch);
+	else
+		VR_COUNT_VRF(pkt->vrf, arp_virtual_proxy);
+}
+
+/* A request of a VM. */
 static __always_inline int vr_arp_request_virtual(struct __sk_buff *skb, struct vr_packet *pkt,
 						  struct vr_arp *arp)
 {
 	struct vr_vif *vif = vr_vif_get(pkt->vif);
 	struct vr_route *rt = vr_inet_lookup(pkt->vrf, vr_arp_addr(arp->tpa));
-	const __u8 *mac;
-	__u64 word;
+	__u8 mac[ETH_ALEN];
+	int ask;
 
 	if (!vif)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
@@ -161,19 +199,13 @@ static __always_inline int vr_arp_request_virtual(struct __sk_buff *skb, struct 
 		return vr_arp_flood_virtual(skb, pkt);
 	if (vr_arp_is_gratuitous(arp))
 		return vr_arp_gratuitous_virtual(skb, pkt, vif, rt);
-	if (vif->flags & VIF_FLAG_NO_MAC_PROXY && !(rt && vr_arp_is_gateway(rt)))
+	ask = vr_ask_virtual(vif, rt, mac);
+	if (ask == VR_ASK_REFUSE)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_ARP);
-	if (!(rt && rt->flags & VR_RT_ARP_PROXY) && !(vif->flags & VIF_FLAG_MAC_PROXY))
+	if (ask == VR_ASK_FLOOD)
 		return vr_arp_flood_virtual(skb, pkt);
-	mac = rt ? vr_stitched(rt, &word) : NULL;
-	if (mac) {
-		VR_COUNT_VRF(pkt->vrf, arp_virtual_stitch);
-		return vr_arp_answer_here(skb, pkt, arp, mac);
-	}
-	if (rt && rt->flags & VR_RT_ARP_FLOOD)
-		return vr_arp_flood_virtual(skb, pkt);
-	VR_COUNT_VRF(pkt->vrf, arp_virtual_proxy);
-	return vr_arp_answer_here(skb, pkt, arp, vif->mac);
+	vr_count_answer(pkt, ask);
+	return vr_arp_answer_here(skb, pkt, arp, mac);
 }
 
 /* Is the VM that @nh_id leads to one of this host? */
@@ -192,43 +224,70 @@ static __always_inline int vr_nh_is_local_vm(__u32 nh_id)
  * What another host's gateway says must not reach VMs: for them the gateway is
  * that of their own host.
  */
-static __always_inline int vr_arp_flood_physical(struct __sk_buff *skb, struct vr_packet *pkt,
-						 const struct vr_arp *arp)
+static __always_inline int vr_ask_flood_physical(struct __sk_buff *skb, struct vr_packet *pkt,
+						 const struct vr_route *asker)
 {
-	struct vr_route *rt = vr_inet_lookup(pkt->vrf, vr_arp_addr(arp->spa));
-
 	pkt->flags &= ~VP_NOT_TO_VMS;
-	if (rt && vr_arp_is_gateway(rt))
+	if (asker && vr_arp_is_gateway(asker))
 		pkt->flags |= VP_NOT_TO_VMS;
 	VR_COUNT_VRF(pkt->vrf, arp_physical_flood);
 	return vr_broadcast(skb, pkt);
 }
 
-/* A request that came by a tunnel (rows "Physical tunnelled"). */
+static __always_inline int vr_arp_flood_physical(struct __sk_buff *skb, struct vr_packet *pkt,
+						 const struct vr_arp *arp)
+{
+	return vr_ask_flood_physical(skb, pkt, vr_inet_lookup(pkt->vrf, vr_arp_addr(arp->spa)));
+}
+
+/* Somebody asks by a tunnel (rows "Physical tunnelled"). @mac is set if it is answered. */
+static __always_inline int vr_ask_tunnelled(const struct vr_route *rt, __u8 *mac)
+{
+	const __u8 *stitched;
+	__u64 word = 0;
+
+	if (!rt)
+		return VR_ASK_FLOOD;
+	stitched = vr_stitched(rt, &word);
+	if (!stitched && rt->flags & VR_RT_ARP_FLOOD)
+		return VR_ASK_FLOOD;
+	if (vr_arp_is_gateway(rt))
+		return VR_ASK_REFUSE;
+	if (!stitched || !vr_nh_is_local_vm(VR_BE_NH(word)))
+		return VR_ASK_FLOOD;
+	__builtin_memcpy(mac, stitched, ETH_ALEN);
+	return VR_ASK_STITCH;
+}
+
+/* Goes on with the answer to @asker, which is a packet of this host now: it may go back
+ * by the tunnel that the question came by. */
+static __always_inline int vr_answer_tunnelled(struct __sk_buff *skb, struct vr_packet *pkt,
+					       const __u8 *asker)
+{
+	VR_COUNT_VRF(pkt->vrf, arp_physical_stitch);
+	pkt->flags &= ~(VP_FROM_TUNNEL | VP_UUC_FLOOD | VP_NOT_TO_VMS);
+	return vr_bridge_to(skb, pkt, asker);
+}
+
+/* A request that came by a tunnel. */
 static __always_inline int vr_arp_request_tunnelled(struct __sk_buff *skb, struct vr_packet *pkt,
 						    struct vr_arp *arp)
 {
 	struct vr_route *rt = vr_inet_lookup(pkt->vrf, vr_arp_addr(arp->tpa));
-	__u8 asker[ETH_ALEN];
-	const __u8 *mac;
-	__u64 word = 0;
+	__u8 asker[ETH_ALEN], mac[ETH_ALEN];
+	int ask;
 
-	if (pkt->flags & VP_TAGGED || !rt || vr_arp_is_gratuitous(arp))
+	if (pkt->flags & VP_TAGGED || vr_arp_is_gratuitous(arp))
 		return vr_arp_flood_physical(skb, pkt, arp);
-	mac = vr_stitched(rt, &word);
-	if (!mac && rt->flags & VR_RT_ARP_FLOOD)
-		return vr_arp_flood_physical(skb, pkt, arp);
-	if (vr_arp_is_gateway(rt))
+	ask = vr_ask_tunnelled(rt, mac);
+	if (ask == VR_ASK_REFUSE)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_ARP);
-	if (!mac || !vr_nh_is_local_vm(VR_BE_NH(word)))
+	if (ask == VR_ASK_FLOOD)
 		return vr_arp_flood_physical(skb, pkt, arp);
-	VR_COUNT_VRF(pkt->vrf, arp_physical_stitch);
 	__builtin_memcpy(asker, arp->sha, ETH_ALEN);
 	if (vr_arp_answer(skb, pkt, arp, mac))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_ARP);
-	/* a packet of this host now: it may go back by the tunnel that the request came by */
-	pkt->flags &= ~(VP_FROM_TUNNEL | VP_UUC_FLOOD | VP_NOT_TO_VMS);
-	return vr_bridge_to(skb, pkt, asker);
+	return vr_answer_tunnelled(skb, pkt, asker);
 }
 
 /* ARP inside a VRF: from a VM or by a tunnel. Replies go the way of all frames. */

@@ -7,6 +7,7 @@
 #define VR_DECAP_H
 
 #include "encap.h"
+#include "inet6.h"
 #include "label.h"
 
 struct vr_l4 {
@@ -62,7 +63,7 @@ static __always_inline __be16 vr_bare_ip(struct __sk_buff *skb, __u32 off)
 	if (first >> 4 == 4)
 		return vr_inet_header(skb, off) ? bpf_htons(ETH_P_IP) : 0;
 	if (first >> 4 == 6)
-		return off + sizeof(struct ipv6hdr) <= skb->len ? bpf_htons(ETH_P_IPV6) : 0;
+		return vr_inet6_header(skb, off) ? bpf_htons(ETH_P_IPV6) : 0;
 	return 0;
 }
 
@@ -86,10 +87,11 @@ static __always_inline int vr_shrink(struct __sk_buff *skb, __u32 bytes, __be16 
 {
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
 
-	if (proto == bpf_htons(ETH_P_IP))
-		flags |= BPF_F_ADJ_ROOM_DECAP_L3_IPV4;
-	else if (proto == bpf_htons(ETH_P_IPV6))
+	/* the kernel knows IP only; of other frames it wants the shorter header's length */
+	if (proto == bpf_htons(ETH_P_IPV6))
 		flags |= BPF_F_ADJ_ROOM_DECAP_L3_IPV6;
+	else
+		flags |= BPF_F_ADJ_ROOM_DECAP_L3_IPV4;
 	return bpf_skb_adjust_room(skb, -(__s32)bytes, BPF_ADJ_ROOM_MAC, flags) ? -1 : 0;
 }
 
@@ -236,14 +238,14 @@ static __always_inline int vr_udp_input(struct __sk_buff *skb, struct vr_packet 
 }
 
 /* A fragment cannot be opened; what may be a tunnel's is not given to the host. */
-static __always_inline int vr_fragment_input(struct __sk_buff *skb, const struct iphdr *ip,
+static __always_inline int vr_fragment_input(struct __sk_buff *skb, __u8 proto, __u32 first,
 					     const struct vr_l4 *l4)
 {
 	struct udphdr udp;
 
-	if (ip->protocol == IPPROTO_GRE)
+	if (proto == IPPROTO_GRE)
 		return VR_DROP_FRAGMENTS;
-	if (ip->protocol != IPPROTO_UDP || ip->frag_off & bpf_htons(VR_IP_OFFSET))
+	if (proto != IPPROTO_UDP || !first)
 		return VR_TO_HOST;
 	if (l4->area < sizeof(udp) || bpf_skb_load_bytes(skb, l4->off, &udp, sizeof(udp)))
 		return VR_DROP_INVALID_PACKET;
@@ -263,7 +265,8 @@ static __always_inline int vr_demux(struct __sk_buff *skb, struct vr_packet *pkt
 	l4.area = bpf_ntohs(ip->tot_len) - ip->ihl * 4;
 	*tun_sip = ip->saddr;
 	if (vr_is_fragment(ip))
-		return vr_fragment_input(skb, ip, &l4);
+		return vr_fragment_input(skb, ip->protocol,
+					 !(ip->frag_off & bpf_htons(VR_IP_OFFSET)), &l4);
 	if (ip->protocol == IPPROTO_UDP)
 		return vr_udp_input(skb, pkt, &l4, in);
 	if (ip->protocol == IPPROTO_GRE)
@@ -271,16 +274,66 @@ static __always_inline int vr_demux(struct __sk_buff *skb, struct vr_packet *pkt
 	return VR_TO_HOST;
 }
 
+struct vr_ip6_fragment {
+	__u8 next, reserved;
+	__be16 offset;
+	__be32 id;
+};
+
+/* The same of an IPv6 packet whose first header is a fragment's (RFC 8200, 4.5). */
+static __always_inline int vr_fragment_input6(struct __sk_buff *skb, struct vr_l4 *l4)
+{
+	struct vr_ip6_fragment head;
+
+	if (l4->area < sizeof(head) || bpf_skb_load_bytes(skb, l4->off, &head, sizeof(head)))
+		return VR_DROP_INVALID_PACKET;
+	l4->off += sizeof(head);
+	l4->area -= sizeof(head);
+	return vr_fragment_input(skb, head.next, !(head.offset & bpf_htons(0xfff8)), l4);
+}
+
+/*
+ * vr_demux() of an IPv6 packet. The outer source goes where it fits: into the
+ * skb's control block. Tunnels behind extension headers are not ours.
+ */
+static __always_inline int vr_demux6(struct __sk_buff *skb, struct vr_packet *pkt,
+				     struct vr_inner *in)
+{
+	struct ipv6hdr *ip6 = vr_inet6_header(skb, pkt->l3);
+	struct vr_l4 l4;
+
+	if (!ip6)
+		return VR_DROP_INVALID_PACKET;
+	l4.off = pkt->l3 + sizeof(*ip6);
+	l4.area = bpf_ntohs(ip6->payload_len);
+	skb->cb[0] = ip6->saddr.in6_u.u6_addr32[0];
+	skb->cb[1] = ip6->saddr.in6_u.u6_addr32[1];
+	skb->cb[2] = ip6->saddr.in6_u.u6_addr32[2];
+	skb->cb[3] = ip6->saddr.in6_u.u6_addr32[3];
+	switch (ip6->nexthdr) {
+	case IPPROTO_UDP:
+		return vr_udp_input(skb, pkt, &l4, in);
+	case IPPROTO_GRE:
+		return vr_gre_input(skb, pkt, &l4, in);
+	case VR_EXT_FRAGMENT:
+		return vr_fragment_input6(skb, &l4);
+	default:
+		return VR_TO_HOST;
+	}
+}
+
 /* For the host's own address: goes on with what is inside, or to vif @host. */
 __noinline int vr_local_input(struct __sk_buff *skb, struct vr_packet *pkt, __u32 host)
 {
 	struct vr_inner in = {};
 	__be32 tun_sip = 0;
+	__u32 outer6;
 	int ret;
 
 	if (!pkt)
 		return TC_ACT_SHOT;
-	ret = vr_demux(skb, pkt, &in, &tun_sip);
+	outer6 = pkt->proto == bpf_htons(ETH_P_IPV6) ? VP_OUTER6 : 0;
+	ret = outer6 ? vr_demux6(skb, pkt, &in) : vr_demux(skb, pkt, &in, &tun_sip);
 	if (ret == VR_TO_HOST)
 		return vr_output(skb, pkt, host);
 	if (ret == VR_TO_AGENT)
@@ -289,6 +342,7 @@ __noinline int vr_local_input(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 		ret = vr_open(skb, pkt, &in, tun_sip);
 	if (ret)
 		return vr_drop(skb, pkt, ret);
+	pkt->flags |= outer6;
 	return VR_GO_ON;
 }
 

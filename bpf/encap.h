@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * encap.h - outer headers: VXLAN (RFC 7348), MPLSoUDP (RFC 7510), MPLSoGRE
- * (RFC 4023), each with an Ethernet frame or an IP packet inside.
+ * (RFC 4023), each with an Ethernet frame or an IP packet inside, and over IPv4
+ * or IPv6. The UDP checksum is 0 over both (RFC 6935 allows that to tunnels).
  */
 #ifndef VR_ENCAP_H
 #define VR_ENCAP_H
@@ -18,11 +19,22 @@
 #define VR_VXLAN_ROUTER_ALERT	0x01000000u
 #define VR_ETH_P_MPLS		0x8847
 
+/*
+ * A kind of outer header: one of NH_FLAG_TUNNELS over IPv4, the same flag
+ * shifted over IPv6. So a set of kinds is a word.
+ */
+#define VR_KIND_IPV6_SHIFT	8
+#define VR_KIND_IPV6		(NH_FLAG_TUNNELS << VR_KIND_IPV6_SHIFT)
+#define VR_KIND_VXLAN		(NH_FLAG_TUNNEL_VXLAN | NH_FLAG_TUNNEL_VXLAN << VR_KIND_IPV6_SHIFT)
+
 #define NH_FLAG_TUNNELS (NH_FLAG_TUNNEL_GRE | NH_FLAG_TUNNEL_UDP_MPLS | NH_FLAG_TUNNEL_VXLAN)
 
 /* What the outer header takes from the packet inside. */
 struct vr_outer {
-	__u32 kind;		/* one of NH_FLAG_TUNNELS */
+	__u32 kind;		/* as vr_tunnel_kind() says it */
+	__u32 tunnel;		/* one of NH_FLAG_TUNNELS */
+	__u32 ip_len;		/* of the outer IP header */
+	__be32 flow;		/* version and flow label of an outer IPv6 header (RFC 6438) */
 	__u32 vlan_len;		/* bytes of noted VLAN tags that go into the frame: 0, 4 or 8 */
 	__be16 vlan[4];		/* as they follow the first tag's EtherType */
 	__be16 id;
@@ -47,38 +59,50 @@ struct vr_vxlan_hdr {
 	__be32 flags, vni;
 };
 
-/* One of NH_FLAG_TUNNELS, or 0. */
+/* Which outer header the nexthop puts on, or 0. */
 static __always_inline __u32 vr_tunnel_kind(const struct vr_nexthop *nh)
 {
+	__u32 kind = nh->flags & NH_FLAG_TUNNEL_VXLAN;
+
 	if (nh->flags & NH_FLAG_TUNNEL_GRE)
-		return NH_FLAG_TUNNEL_GRE;
-	if (nh->flags & NH_FLAG_TUNNEL_UDP_MPLS)
-		return NH_FLAG_TUNNEL_UDP_MPLS;
-	return nh->flags & NH_FLAG_TUNNEL_VXLAN;
+		kind = NH_FLAG_TUNNEL_GRE;
+	else if (nh->flags & NH_FLAG_TUNNEL_UDP_MPLS)
+		kind = NH_FLAG_TUNNEL_UDP_MPLS;
+	return nh->family == VR_AF_INET6 ? kind << VR_KIND_IPV6_SHIFT : kind;
 }
 
 /* Bytes from the end of the outer Ethernet to the inner packet or frame. */
-static __always_inline __u32 vr_outer_len(__u32 kind)
+static __always_inline __u32 vr_outer_len(const struct vr_outer *o)
 {
-	if (kind == NH_FLAG_TUNNEL_VXLAN)
-		return sizeof(struct iphdr) + sizeof(struct vr_vxlan_hdr);
-	if (kind == NH_FLAG_TUNNEL_UDP_MPLS)
-		return sizeof(struct iphdr) + sizeof(struct vr_mpls_udp);
-	return sizeof(struct iphdr) + sizeof(struct vr_gre_mpls);
+	if (o->tunnel == NH_FLAG_TUNNEL_VXLAN)
+		return o->ip_len + sizeof(struct vr_vxlan_hdr);
+	if (o->tunnel == NH_FLAG_TUNNEL_UDP_MPLS)
+		return o->ip_len + sizeof(struct vr_mpls_udp);
+	return o->ip_len + sizeof(struct vr_gre_mpls);
+}
+
+static __always_inline void vr_outer_set_kind(struct vr_outer *o, __u32 kind)
+{
+	o->kind = kind;
+	o->tunnel = kind & VR_KIND_IPV6 ? kind >> VR_KIND_IPV6_SHIFT : kind;
+	o->ip_len = kind & VR_KIND_IPV6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 }
 
 /* Reads what the outer header needs, before the packet is changed. */
 static __always_inline int vr_outer_prepare(struct __sk_buff *skb, struct vr_packet *pkt,
 					    struct vr_outer *o, __u32 kind)
 {
-	__u32 w[4] = {};
+	__u32 w[4] = {}, hash = 0;
 	void *eth;
 
-	o->kind = kind;
-	o->sport = bpf_htons(kind == NH_FLAG_TUNNEL_VXLAN ? VR_PORT_FROM_VXLAN
-							  : VR_PORT_FROM_MPLS);
-	if (!vr_flow_words(skb, pkt, w, &o->id, &o->ttl))
-		o->sport = vr_entropy_port(vr_hash4(w, vr_cfg.hash_seed));
+	vr_outer_set_kind(o, kind);
+	o->sport = bpf_htons(o->tunnel == NH_FLAG_TUNNEL_VXLAN ? VR_PORT_FROM_VXLAN
+							       : VR_PORT_FROM_MPLS);
+	if (!vr_flow_words(skb, pkt, w, &o->id, &o->ttl)) {
+		hash = vr_hash4(w, vr_cfg.hash_seed);
+		o->sport = vr_entropy_port(hash);
+	}
+	o->flow = bpf_htonl(6u << 28 | (hash & 0xfffff));
 	if (!o->ttl || !(pkt->flags & VP_L3))
 		o->ttl = 64;
 	if (pkt->flags & VP_L3)
@@ -123,10 +147,12 @@ static __always_inline int vr_outer_take_tag(struct __sk_buff *skb, struct vr_ou
 static __always_inline int vr_outer_grow(struct __sk_buff *skb, const struct vr_outer *o)
 {
 	__u32 inner = (o->has_eth ? ETH_HLEN : 0) + o->vlan_len;
-	__u32 room = vr_outer_len(o->kind) + inner;
-	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
+	__u32 room = vr_outer_len(o) + inner;
+	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO;
 
-	if (o->kind == NH_FLAG_TUNNEL_GRE)
+	flags |= o->kind & VR_KIND_IPV6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6
+					: BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
+	if (o->tunnel == NH_FLAG_TUNNEL_GRE)
 		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_GRE;
 	else
 		flags |= BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
@@ -154,7 +180,7 @@ static __always_inline void vr_outer_ip(struct iphdr *ip, const struct vr_outer 
 	ip->id = o->id;
 	ip->frag_off = 0;
 	ip->ttl = 64;
-	ip->protocol = o->kind == NH_FLAG_TUNNEL_GRE ? IPPROTO_GRE : IPPROTO_UDP;
+	ip->protocol = o->tunnel == NH_FLAG_TUNNEL_GRE ? IPPROTO_GRE : IPPROTO_UDP;
 	ip->check = 0;
 	ip->saddr = nh->sip;
 	ip->daddr = nh->dip;
@@ -166,11 +192,21 @@ static __always_inline void vr_outer_ip(struct iphdr *ip, const struct vr_outer 
 	ip->check = ~sum;
 }
 
-static __always_inline void vr_outer_udp(struct udphdr *udp, const struct vr_outer *o, __u32 port,
-					 __u32 ip_len)
+static __always_inline void vr_outer_ip6(struct ipv6hdr *ip6, const struct vr_outer *o,
+					 const struct vr_nexthop *nh, __u32 len)
 {
-	__u32 len = ip_len - sizeof(struct iphdr);
+	*(__be32 *)ip6 = o->flow;
+	ip6->payload_len = bpf_htons(len > 0xffff ? 0xffff : len);
+	ip6->nexthdr = o->tunnel == NH_FLAG_TUNNEL_GRE ? IPPROTO_GRE : IPPROTO_UDP;
+	ip6->hop_limit = 64;
+	__builtin_memcpy(&ip6->saddr, nh->sip6, sizeof(ip6->saddr));
+	__builtin_memcpy(&ip6->daddr, nh->dip6, sizeof(ip6->daddr));
+}
 
+/* @len: bytes from the UDP header on */
+static __always_inline void vr_outer_udp(struct udphdr *udp, const struct vr_outer *o, __u32 port,
+					 __u32 len)
+{
 	udp->source = o->sport;
 	udp->dest = bpf_htons(port);
 	udp->len = bpf_htons(len > 0xffff ? 0xffff : len);
@@ -179,25 +215,25 @@ static __always_inline void vr_outer_udp(struct udphdr *udp, const struct vr_out
 
 /* Writes what stands between the outer IP header and the inner packet. */
 static __always_inline int vr_outer_tunnel(struct __sk_buff *skb, const struct vr_outer *o,
-					   __u32 label, __u32 ip_len)
+					   __u32 label, __u32 len)
 {
-	const __u32 off = ETH_HLEN + sizeof(struct iphdr);
+	const __u32 off = ETH_HLEN + o->ip_len;
 	__be32 stack = bpf_htonl(label << 12 | 0x100 | o->ttl);
 
-	if (o->kind == NH_FLAG_TUNNEL_VXLAN) {
+	if (o->tunnel == NH_FLAG_TUNNEL_VXLAN) {
 		struct vr_vxlan_hdr *h = vr_bytes(skb, off, sizeof(*h));
 
 		if (!h)
 			return -1;
-		vr_outer_udp(&h->udp, o, VR_PORT_VXLAN, ip_len);
+		vr_outer_udp(&h->udp, o, VR_PORT_VXLAN, len);
 		h->flags = bpf_htonl(VR_VXLAN_VNI);
 		h->vni = bpf_htonl(label << 8);
-	} else if (o->kind == NH_FLAG_TUNNEL_UDP_MPLS) {
+	} else if (o->tunnel == NH_FLAG_TUNNEL_UDP_MPLS) {
 		struct vr_mpls_udp *h = vr_bytes(skb, off, sizeof(*h));
 
 		if (!h)
 			return -1;
-		vr_outer_udp(&h->udp, o, VR_PORT_MPLS, ip_len);
+		vr_outer_udp(&h->udp, o, VR_PORT_MPLS, len);
 		h->label = stack;
 	} else {
 		struct vr_gre_mpls *h = vr_bytes(skb, off, sizeof(*h));
@@ -211,14 +247,37 @@ static __always_inline int vr_outer_tunnel(struct __sk_buff *skb, const struct v
 	return 0;
 }
 
+/* Writes the outer Ethernet and IP headers; @len: bytes from the IP header on. */
+static __always_inline int vr_outer_l3(struct __sk_buff *skb, const struct vr_outer *o,
+				       const struct vr_nexthop *nh, __u32 len)
+{
+	struct ethhdr *eth;
+
+	if (o->kind & VR_KIND_IPV6) {
+		eth = vr_bytes(skb, 0, ETH_HLEN + sizeof(struct ipv6hdr));
+		if (!eth)
+			return -1;
+		eth->h_proto = bpf_htons(ETH_P_IPV6);
+		vr_outer_ip6((void *)(eth + 1), o, nh, len - sizeof(struct ipv6hdr));
+	} else {
+		eth = vr_bytes(skb, 0, ETH_HLEN + sizeof(struct iphdr));
+		if (!eth)
+			return -1;
+		eth->h_proto = bpf_htons(ETH_P_IP);
+		vr_outer_ip((void *)(eth + 1), o, nh, len);
+	}
+	__builtin_memcpy(eth, nh->rewrite, 2 * ETH_ALEN);
+	return 0;
+}
+
 /* The inner Ethernet header and tags. L3 VXLAN leads the frame to the far router. */
 static __always_inline int vr_outer_inner(struct __sk_buff *skb, const struct vr_outer *o,
 					  const struct vr_nexthop *nh, const struct vr_vif *oif)
 {
-	__u32 off = ETH_HLEN + vr_outer_len(o->kind);
+	__u32 off = ETH_HLEN + vr_outer_len(o);
 	struct ethhdr eth = o->eth;
 
-	if (o->kind == NH_FLAG_TUNNEL_VXLAN && nh->flags & NH_FLAG_L3_VXLAN) {
+	if (o->tunnel == NH_FLAG_TUNNEL_VXLAN && nh->flags & NH_FLAG_L3_VXLAN) {
 		__builtin_memcpy(eth.h_dest, nh->rw_dst_mac, ETH_ALEN);
 		__builtin_memcpy(eth.h_source, oif->mac, ETH_ALEN);
 	}
@@ -236,40 +295,48 @@ static __always_inline int vr_outer_write(struct __sk_buff *skb, const struct vr
 					  const struct vr_nexthop *nh, const struct vr_vif *oif,
 					  __u32 label)
 {
-	__u32 ip_len = skb->len - ETH_HLEN;
-	struct ethhdr *eth;
+	__u32 len = skb->len - ETH_HLEN;
 
-	eth = vr_bytes(skb, 0, ETH_HLEN + sizeof(struct iphdr));
-	if (!eth)
-		return -1;
-	__builtin_memcpy(eth, nh->rewrite, 2 * ETH_ALEN);
-	eth->h_proto = bpf_htons(ETH_P_IP);
-	vr_outer_ip((void *)(eth + 1), o, nh, ip_len);
-	if (vr_outer_tunnel(skb, o, label, ip_len))
+	if (vr_outer_l3(skb, o, nh, len) || vr_outer_tunnel(skb, o, label, len - o->ip_len))
 		return -1;
 	return o->has_eth ? vr_outer_inner(skb, o, nh, oif) : 0;
 }
 
+/* Would the packet go back to the host that it came from? */
+static __always_inline int vr_tunnel_loops(struct __sk_buff *skb, const struct vr_packet *pkt,
+					   const struct vr_nexthop *nh)
+{
+	const __u32 *dip6 = (const __u32 *)nh->dip6;
+
+	if (!(pkt->flags & VP_FROM_TUNNEL))
+		return 0;
+	if (nh->family != VR_AF_INET6)
+		return !(pkt->flags & VP_OUTER6) && pkt->tun_sip == nh->dip;
+	return pkt->flags & VP_OUTER6 && skb->cb[0] == dip6[0] && skb->cb[1] == dip6[1] &&
+	       skb->cb[2] == dip6[2] && skb->cb[3] == dip6[3];
+}
+
 /* May this packet go into a tunnel with this label? 0 or a drop reason. */
-static __always_inline int vr_tunnel_refuses(const struct vr_packet *pkt,
+static __always_inline int vr_tunnel_refuses(struct __sk_buff *skb, const struct vr_packet *pkt,
 					     const struct vr_nexthop *nh, __u32 label)
 {
 	__u32 kind = vr_tunnel_kind(nh);
 
-	if (pkt->flags & VP_FROM_TUNNEL && pkt->tun_sip == nh->dip)
+	if (vr_tunnel_loops(skb, pkt, nh))
 		return VR_DROP_PKT_LOOP;
 	if (!kind)
 		return VR_DROP_INVALID_NH;
 	if (label != VR_LABEL_NONE)
 		return 0;
-	return kind == NH_FLAG_TUNNEL_VXLAN ? VR_DROP_INVALID_VNID : VR_DROP_INVALID_LABEL;
+	return kind & VR_KIND_VXLAN ? VR_DROP_INVALID_VNID : VR_DROP_INVALID_LABEL;
 }
 
-static __always_inline void vr_count_tunnel(__u32 vrf, __u32 kind)
+/* @tunnel: one of NH_FLAG_TUNNELS */
+static __always_inline void vr_count_tunnel(__u32 vrf, __u32 tunnel)
 {
-	if (kind == NH_FLAG_TUNNEL_VXLAN)
+	if (tunnel == NH_FLAG_TUNNEL_VXLAN)
 		VR_COUNT_VRF(vrf, vxlan_tunnels);
-	else if (kind == NH_FLAG_TUNNEL_UDP_MPLS)
+	else if (tunnel == NH_FLAG_TUNNEL_UDP_MPLS)
 		VR_COUNT_VRF(vrf, udp_mpls_tunnels);
 	else
 		VR_COUNT_VRF(vrf, gre_mpls_tunnels);
@@ -288,7 +355,7 @@ __noinline int vr_tunnel(struct __sk_buff *skb, struct vr_packet *pkt)
 	nh = vr_nh_get(pkt->nh);
 	if (!nh)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
-	refused = vr_tunnel_refuses(pkt, nh, pkt->label);
+	refused = vr_tunnel_refuses(skb, pkt, nh, pkt->label);
 	if (refused)
 		return vr_drop(skb, pkt, refused);
 	oif = vr_vif_get(nh->oif);
@@ -296,7 +363,7 @@ __noinline int vr_tunnel(struct __sk_buff *skb, struct vr_packet *pkt)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
 	if (vr_outer_prepare(skb, pkt, &o, vr_tunnel_kind(nh)))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-	if (pkt->flags & VP_L3 && o.kind == NH_FLAG_TUNNEL_VXLAN) {
+	if (pkt->flags & VP_L3 && o.tunnel == NH_FLAG_TUNNEL_VXLAN) {
 		/* a packet gets an Ethernet header only if the far end is a router */
 		if (!(nh->flags & NH_FLAG_L3_VXLAN))
 			return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
@@ -306,8 +373,8 @@ __noinline int vr_tunnel(struct __sk_buff *skb, struct vr_packet *pkt)
 	if (vr_outer_take_tag(skb, &o) || vr_outer_grow(skb, &o) ||
 	    vr_outer_write(skb, &o, nh, oif, pkt->label))
 		return vr_drop(skb, pkt, VR_DROP_PUSH);
-	vr_count_tunnel(pkt->vrf, o.kind);
-	pkt->proto = bpf_htons(ETH_P_IP);
+	vr_count_tunnel(pkt->vrf, o.tunnel);
+	pkt->proto = bpf_htons(o.kind & VR_KIND_IPV6 ? ETH_P_IPV6 : ETH_P_IP);
 	pkt->l3 = ETH_HLEN;
 	pkt->flags &= ~VP_TAGGED;
 	vr_trace(skb, pkt, VR_EV_ENCAP);

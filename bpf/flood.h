@@ -79,7 +79,7 @@ __noinline int vr_flood_remote(struct __sk_buff *skb, struct vr_packet *pkt,
 	if (!pkt || !o || !nh)
 		return 0;
 	oif = vr_vif_get(nh->oif);
-	refused = vr_tunnel_refuses(pkt, nh, label);
+	refused = vr_tunnel_refuses(skb, pkt, nh, label);
 	if (!refused && !oif)
 		refused = VR_DROP_INVALID_IF;
 	if (!refused && vr_outer_write(skb, o, nh, oif, label))
@@ -88,7 +88,7 @@ __noinline int vr_flood_remote(struct __sk_buff *skb, struct vr_packet *pkt,
 		vr_drop_copy(skb, pkt, refused);
 		return 0;
 	}
-	vr_count_tunnel(pkt->vrf, o->kind);
+	vr_count_tunnel(pkt->vrf, o->tunnel);
 	return vr_output_copy(skb, pkt, nh->oif);
 }
 
@@ -177,29 +177,65 @@ static __always_inline void vr_flood_walk(struct vr_flood *f, const struct vr_ne
 	bpf_loop(VR_MAX_MEMBERS, vr_flood_top, f, 0);
 }
 
-/* Puts one kind of outer header on the packet, and serves its members. */
-static __always_inline void vr_flood_kind(struct vr_flood *f, struct vr_outer *o,
-					  const struct vr_nexthop *nh, __u32 kind)
+/*
+ * Makes room for one kind of outer header. A function of its own: what it finds
+ * out is one state for the verifier, not one for each way through it.
+ */
+__noinline int vr_outer_begin(struct __sk_buff *skb, struct vr_packet *pkt, struct vr_outer *o,
+			      __u32 kind)
 {
-	if (vr_outer_prepare(f->skb, f->pkt, o, kind) || vr_outer_take_tag(f->skb, o) ||
-	    vr_outer_grow(f->skb, o)) {
-		vr_drop_copy(f->skb, f->pkt, VR_DROP_PUSH);
-		return;
-	}
-	f->outer = o;
-	vr_flood_walk(f, nh);
+	if (!pkt || !o)
+		return -1;
+	return vr_outer_prepare(skb, pkt, o, kind) || vr_outer_take_tag(skb, o) ||
+	       vr_outer_grow(skb, o) ? -1 : 0;
 }
 
-/* The kind that this pass serves; copies that come in again serve the rest. */
-static __always_inline __u32 vr_flood_split(struct __sk_buff *skb, struct vr_packet *pkt,
-					    __u32 kinds)
+/*
+ * Puts one kind of outer header on the packet, and serves its members. 0, or
+ * -1 if the composite is gone.
+ */
+__noinline int vr_flood_tunnels(struct __sk_buff *skb, struct vr_packet *pkt, __u32 kind)
 {
-	const __u32 order[] = { NH_FLAG_TUNNEL_VXLAN, NH_FLAG_TUNNEL_UDP_MPLS,
-				NH_FLAG_TUNNEL_GRE };
+	struct vr_outer o = {};
+	struct vr_flood f = { .skb = skb };
+	struct vr_nexthop *nh;
+
+	if (!pkt)
+		return -1;
+	nh = vr_nh_get(pkt->nh);
+	if (!nh)
+		return -1;
+	if (vr_outer_begin(skb, pkt, &o, kind)) {
+		vr_drop_copy(skb, pkt, VR_DROP_PUSH);
+		return 0;
+	}
+	f.pkt = pkt;
+	f.outer = &o;
+	f.serve = NH_FLAG_COMPOSITE_EVPN;
+	vr_flood_walk(&f, nh);
+	return 0;
+}
+
+/*
+ * The kind that this pass serves; copies that come in again serve the rest. A
+ * function of its own: the verifier need not follow every set of kinds further.
+ */
+__noinline int vr_flood_split(struct __sk_buff *skb, struct vr_packet *pkt, __u32 kinds)
+{
+	const __u32 order[] = {
+		NH_FLAG_TUNNEL_VXLAN,
+		NH_FLAG_TUNNEL_UDP_MPLS,
+		NH_FLAG_TUNNEL_GRE,
+		NH_FLAG_TUNNEL_VXLAN << VR_KIND_IPV6_SHIFT,
+		NH_FLAG_TUNNEL_UDP_MPLS << VR_KIND_IPV6_SHIFT,
+		NH_FLAG_TUNNEL_GRE << VR_KIND_IPV6_SHIFT,
+	};
 	__u32 first = 0;
 
+	if (!pkt)
+		return 0;
 #pragma unroll
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 6; i++) {
 		if (!(kinds & order[i]))
 			continue;
 		if (!first)
@@ -225,52 +261,51 @@ static __always_inline __u32 vr_flood_serves(const struct vr_packet *pkt)
 	return serve;
 }
 
-/* Serves every member of composite pkt->nh; ends the packet. */
-__noinline int vr_flood(struct __sk_buff *skb, struct vr_packet *pkt)
+/*
+ * Serves the local members of composite pkt->nh. What is left to do: the kind of
+ * outer header that this pass serves, 0 for none, or -1 if there is no composite.
+ */
+__noinline int vr_flood_locals(struct __sk_buff *skb, struct vr_packet *pkt)
 {
-	struct vr_outer o = {};
 	struct vr_flood f = { .skb = skb };
 	struct vr_nexthop *nh;
-	__u32 kind;
 
 	if (!pkt)
-		return TC_ACT_SHOT;
+		return -1;
 	f.pkt = pkt;
 	nh = vr_nh_get(pkt->nh);
-	if (!nh)
-		return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
-	if (!(nh->flags & (VR_FLOOD_KINDS | NH_FLAG_MULTICAST)))
-		return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
+	if (!nh || !(nh->flags & (VR_FLOOD_KINDS | NH_FLAG_MULTICAST)))
+		return -1;
 	VR_COUNT_VRF(pkt->vrf, l2_mcast_composites);
 	vr_trace(skb, pkt, VR_EV_NEXTHOP);
 	f.serve = vr_flood_serves(pkt);
 	vr_flood_walk(&f, nh);
 	if (f.composites & f.serve & NH_FLAG_COMPOSITE_ENCAP)
 		VR_COUNT_VRF(pkt->vrf, encap_composites);
-	if (f.composites & f.serve & NH_FLAG_COMPOSITE_EVPN) {
-		VR_COUNT_VRF(pkt->vrf, evpn_composites);
-		kind = vr_flood_split(skb, pkt, f.kinds);
-		if (kind)
-			vr_flood_kind(&f, &o, nh, kind);
-	}
+	if (!(f.composites & f.serve & NH_FLAG_COMPOSITE_EVPN))
+		return 0;
+	VR_COUNT_VRF(pkt->vrf, evpn_composites);
+	return vr_flood_split(skb, pkt, f.kinds);
+}
+
+/* Serves every member of composite pkt->nh; ends the packet. */
+static __always_inline int vr_flood(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	int kind = vr_flood_locals(skb, pkt);
+
+	if (kind < 0)
+		return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
+	if (kind > 0)
+		vr_flood_tunnels(skb, pkt, kind);
 	return vr_drop(skb, pkt, VR_DROP_CLONED_ORIGINAL);
 }
 
 /* A copy that came in again for the members of one kind of tunnel. */
-__noinline int vr_flood_again(struct __sk_buff *skb, struct vr_packet *pkt, __u32 kind)
+static __always_inline int vr_flood_again(struct __sk_buff *skb, struct vr_packet *pkt,
+					  __u32 kind)
 {
-	struct vr_outer o = {};
-	struct vr_flood f = { .skb = skb };
-	struct vr_nexthop *nh;
-
-	if (!pkt)
-		return TC_ACT_SHOT;
-	f.pkt = pkt;
-	nh = vr_nh_get(pkt->nh);
-	if (!nh)
+	if (vr_flood_tunnels(skb, pkt, kind))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
-	f.serve = NH_FLAG_COMPOSITE_EVPN;
-	vr_flood_kind(&f, &o, nh, kind);
 	return TC_ACT_SHOT;
 }
 

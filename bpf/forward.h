@@ -11,6 +11,7 @@
 
 #include "arp.h"
 #include "decap.h"
+#include "nd.h"
 
 /* A unicast MAC that no entry has. */
 static __always_inline int vr_unknown_unicast(struct __sk_buff *skb, struct vr_packet *pkt)
@@ -26,30 +27,40 @@ static __always_inline int vr_unknown_unicast(struct __sk_buff *skb, struct vr_p
 	return VR_GO_ON;
 }
 
-/* The rules of ARP are for what a VM sends, and for what tunnels bring. */
-static __always_inline int vr_is_overlay_arp(const struct vr_packet *pkt)
+/* The rules of ARP and ND are for what a VM sends, and for what tunnels bring. */
+static __always_inline int vr_is_overlay(const struct vr_packet *pkt)
 {
-	if (pkt->proto != bpf_htons(ETH_P_ARP))
-		return 0;
 	return pkt->flags & VP_FROM_TUNNEL ||
 	       (pkt->vif_type == VIF_TYPE_VIRTUAL && !pkt->lookups);
+}
+
+/* How an address is found is decided here; VR_ARP_BRIDGE for all else. A packet that
+ * was @routed is nobody's question any more. */
+static __always_inline int vr_neighbours(struct __sk_buff *skb, struct vr_packet *pkt,
+					 __u32 routed)
+{
+	if (pkt->proto == bpf_htons(ETH_P_ARP) && vr_is_overlay(pkt))
+		return vr_arp_overlay(skb, pkt);
+	if (pkt->proto == bpf_htons(ETH_P_IPV6) && !routed && vr_is_overlay(pkt))
+		return vr_nd_overlay(skb, pkt);
+	return VR_ARP_BRIDGE;
 }
 
 /* Looks a frame up in its VRF's bridge table. */
 __noinline int vr_bridge_input(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	struct ethhdr *eth;
+	__u32 routed;
 	int ret;
 
 	if (!pkt)
 		return TC_ACT_SHOT;
+	routed = pkt->flags & VP_L3;
 	if (vr_parse_l2(skb, pkt))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-	if (vr_is_overlay_arp(pkt)) {
-		ret = vr_arp_overlay(skb, pkt);
-		if (ret != VR_ARP_BRIDGE)
-			return ret;
-	}
+	ret = vr_neighbours(skb, pkt, routed);
+	if (ret != VR_ARP_BRIDGE)
+		return ret;
 	eth = vr_bytes(skb, 0, ETH_HLEN);
 	if (!eth)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
@@ -63,15 +74,10 @@ __noinline int vr_bridge_input(struct __sk_buff *skb, struct vr_packet *pkt)
 	return VR_GO_ON;
 }
 
-/* Looks an IPv4 packet up in its VRF's routes. */
-__noinline int vr_inet_input(struct __sk_buff *skb, struct vr_packet *pkt)
+/* Goes on as the look-up of a route said (enum vr_inet_verdict). */
+static __always_inline int vr_routed(struct __sk_buff *skb, struct vr_packet *pkt, int verdict)
 {
-	if (!pkt)
-		return TC_ACT_SHOT;
-	if (pkt->proto != bpf_htons(ETH_P_IP))
-		return vr_drop(skb, pkt, VR_DROP_INVALID_PROTOCOL);
-	pkt->flags |= VP_L3;
-	switch (vr_inet_route(skb, pkt)) {
+	switch (verdict) {
 	case VR_INET_OK:
 		if (vr_untag(skb, pkt))
 			return vr_drop(skb, pkt, VR_DROP_PULL);
@@ -90,12 +96,48 @@ __noinline int vr_inet_input(struct __sk_buff *skb, struct vr_packet *pkt)
 	}
 }
 
-/* The MAC of an IPv4 group (RFC 1112), for a nexthop that is for multicast. */
+/* Looks an IPv4 or IPv6 packet up in its VRF's routes. */
+__noinline int vr_inet_input(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	int verdict;
+
+	if (!pkt)
+		return TC_ACT_SHOT;
+	if (pkt->proto == bpf_htons(ETH_P_IP))
+		verdict = vr_inet_route(skb, pkt);
+	else if (pkt->proto == bpf_htons(ETH_P_IPV6))
+		verdict = vr_inet6_route(skb, pkt);
+	else
+		return vr_drop(skb, pkt, VR_DROP_INVALID_PROTOCOL);
+	pkt->flags |= VP_L3;
+	return vr_routed(skb, pkt, verdict);
+}
+
+/* The MAC of an IPv6 group (RFC 2464). */
+static __always_inline int vr_encap_group6(struct __sk_buff *skb, const struct vr_packet *pkt,
+					   __u8 *mac)
+{
+	__u8 group[16];
+
+	if (bpf_skb_load_bytes(skb, pkt->l3 + offsetof(struct ipv6hdr, daddr), group,
+			       sizeof(group)))
+		return -1;
+	if (group[0] != 0xff)
+		return 0;
+	mac[0] = 0x33;
+	mac[1] = 0x33;
+	__builtin_memcpy(mac + 2, group + 12, 4);
+	return 0;
+}
+
+/* The MAC of an IP group (IPv4: RFC 1112), for a nexthop that is for multicast. */
 static __always_inline int vr_encap_group(struct __sk_buff *skb, const struct vr_packet *pkt,
 					  __u8 *mac)
 {
 	__u8 group[4];
 
+	if (pkt->proto == bpf_htons(ETH_P_IPV6))
+		return vr_encap_group6(skb, pkt, mac);
 	if (pkt->proto != bpf_htons(ETH_P_IP))
 		return 0;
 	if (bpf_skb_load_bytes(skb, pkt->l3 + offsetof(struct iphdr, daddr), group, sizeof(group)))
@@ -174,6 +216,8 @@ static __always_inline int vr_l2_receive(struct __sk_buff *skb, struct vr_packet
 			return vr_drop(skb, pkt, VR_DROP_INVALID_PROTOCOL);
 		return vr_trap(skb, pkt, VR_TRAP_ARP, 0);
 	}
+	if (pkt->proto == bpf_htons(ETH_P_IPV6) && vr_nd_is_advertisement(skb, pkt))
+		return vr_trap(skb, pkt, VR_TRAP_L3_PROTOCOLS, 0);
 	return vr_inet_input(skb, pkt);
 }
 

@@ -50,7 +50,10 @@ static __always_inline __u32 vr_ports(struct __sk_buff *skb, __u32 off, __u8 pro
 	return ports;
 }
 
-/* 0 and the words of the inner IPv4 or IPv6 packet; -1 if it is neither. */
+/*
+ * 0 and the words of the inner IPv4 or IPv6 packet; -1 if it is neither. Behind
+ * IPv6 extension headers no ports are looked for: a fragment has none.
+ */
 static __always_inline int vr_flow_words(struct __sk_buff *skb, const struct vr_packet *pkt,
 					 __u32 w[4], __be16 *id, __u8 *ttl)
 {
@@ -83,6 +86,7 @@ static __always_inline int vr_flow_words(struct __sk_buff *skb, const struct vr_
 		d = (const __u32 *)&ip6->daddr;
 		w[0] = s[0] ^ s[1] ^ s[2] ^ s[3];
 		w[1] = d[0] ^ d[1] ^ d[2] ^ d[3];
+		*ttl = ip6->hop_limit;
 		w[3] = (__u32)ip6->nexthdr << 16 | pkt->vrf;
 		w[2] = vr_ports(skb, l3 + sizeof(*ip6), ip6->nexthdr);
 		return 0;

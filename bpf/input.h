@@ -6,13 +6,7 @@
 #define VR_INPUT_H
 
 #include "forward.h"
-
-static __always_inline int vr_is_multicast(struct __sk_buff *skb)
-{
-	struct ethhdr *eth = vr_bytes(skb, 0, ETH_HLEN);
-
-	return eth && eth->h_dest[0] & 1;
-}
+#include "underlay6.h"
 
 /* Fabric IPv4 while cross-connected: nothing but our own tunnels is looked into. */
 static __always_inline int vr_physical_xconnected(struct __sk_buff *skb, struct vr_packet *pkt)
@@ -44,6 +38,8 @@ __noinline int vr_physical_input(struct __sk_buff *skb, struct vr_packet *pkt)
 		return vr_xconnect(skb, pkt);
 	if (pkt->proto == bpf_htons(ETH_P_ARP))
 		return vr_arp_fabric(skb, pkt);
+	if (pkt->proto == bpf_htons(ETH_P_IPV6))
+		return vr_physical_input6(skb, pkt);
 	if (pkt->proto != bpf_htons(ETH_P_IP) || vr_is_multicast(skb))
 		return vr_xconnect(skb, pkt);
 	if (pkt->vif_flags & VIF_FLAG_XCONNECT)
@@ -64,6 +60,8 @@ __noinline int vr_host_input(struct __sk_buff *skb, struct vr_packet *pkt)
 		return vr_xconnect(skb, pkt);
 	if (pkt->proto == bpf_htons(ETH_P_ARP))
 		return vr_arp_host(skb, pkt);
+	if (pkt->proto == bpf_htons(ETH_P_IPV6))
+		return vr_host_input6(skb, pkt);
 	if (pkt->proto != bpf_htons(ETH_P_IP) || vr_is_multicast(skb))
 		return vr_xconnect(skb, pkt);
 	return vr_inet_input(skb, pkt);

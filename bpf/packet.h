@@ -35,6 +35,7 @@ enum vr_packet_flag {
 	VP_UUC_FLOOD = 0x10,	/* the nexthop that brought it floods unknown unicast */
 	VP_AGAIN = 0x20,	/* a copy that came in again (recirculate.h) */
 	VP_NOT_TO_VMS = 0x40,	/* floods leave the VMs out */
+	VP_OUTER6 = 0x80,	/* decapsulated from IPv6: the outer source is in skb->cb */
 };
 
 /* At most the 48 bytes of an skb's control block, as in the system we follow. */
@@ -43,7 +44,7 @@ struct vr_packet {
 	__u32 nh;
 	__u32 label;		/* VR_LABEL_NONE = none */
 	__u32 flags;		/* enum vr_packet_flag */
-	__be32 tun_sip;		/* outer source, of a decapsulated packet */
+	__be32 tun_sip;		/* outer source, of a packet decapsulated from IPv4 */
 	__u16 vif;		/* idx of the ingress vif */
 	__u16 vrf;
 	__u16 l3;		/* offset of the payload behind Ethernet and tags */
@@ -77,6 +78,16 @@ static __always_inline void *vr_bytes(struct __sk_buff *skb, __u32 off, __u32 le
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
 	return data + off + len <= end ? data + off : NULL;
+}
+
+static __always_inline int vr_is_multicast(struct __sk_buff *skb)
+{
+	struct ethhdr *eth;
+
+	/* data is read anew: the compiler would copy it as 32 bits, which is no pointer then */
+	asm volatile("" ::: "memory");
+	eth = vr_bytes(skb, 0, ETH_HLEN);
+	return eth && eth->h_dest[0] & 1;
 }
 
 /* What is noted beside the frame, or the first tag in it. */

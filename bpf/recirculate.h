@@ -16,7 +16,7 @@
 
 enum vr_recirculation {
 	VR_AGAIN_TRAP = 1,	/* param = trap reason */
-	VR_AGAIN_FLOOD = 2,	/* param = tunnel flag of the members to serve */
+	VR_AGAIN_FLOOD = 2,	/* param = kind of the members to serve (vr_tunnel_kind) */
 };
 
 struct vr_again {

@@ -17,6 +17,7 @@ const volatile enum vr_vif_type vr_btf_vif_type = VIF_TYPE_HOST;
 const volatile enum vr_nh_flag vr_btf_nh_flag = NH_FLAG_VALID;
 const volatile enum vr_nh_type vr_btf_nh_type = NH_TYPE_DEAD;
 const volatile enum vr_route_flag vr_btf_route_flag = VR_RT_LABEL_VALID;
+const volatile enum vr_route_operation vr_btf_route_operation = VR_ROUTE_ADD;
 const volatile enum vr_bridge_flag vr_btf_bridge_flag = VR_BE_VALID;
 const volatile enum vr_drop_reason vr_btf_drop_reason = VR_DROP_INVALID;
 const volatile enum vr_trap_reason vr_btf_trap_reason = VR_TRAP_SWITCH;

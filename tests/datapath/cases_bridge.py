@@ -122,9 +122,9 @@ CASES = rows(
         hit(port(10)),
     ),
     drop(
-        "translated from L2 to L3, but no IPv4",
+        "translated from L2 to L3, but no IP",
         s.VM1,
-        to(port(10), ip6()),
+        eth(port(10), s.VM1_MAC, type=0x88CC),
         Drop.INVALID_PROTOCOL,
         ((B, "vrf_translates"),),
         hit(port(10)),

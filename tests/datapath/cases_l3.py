@@ -12,7 +12,7 @@ from tests.model.const import Drop, Trap
 from tests.model.state import mac
 
 from . import states as s
-from .frames import eth, ip, ip6, tag, trapped
+from .frames import eth, ip, tag, trapped
 from .table import Case, Macs, Names, copy, drop, rows, trap, tx
 
 B = s.BLUE
@@ -176,7 +176,6 @@ FROM_VM = [
         (L2R, (B, "receives")),
         HIT,
     ),
-    drop("IPv6 for the gateway", s.VM1, gw(ip6()), Drop.INVALID_PROTOCOL, (L2R,), HIT),
     drop(
         "neither IP nor ARP for the gateway",
         s.VM1,

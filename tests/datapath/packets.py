@@ -8,8 +8,8 @@ import struct
 from collections.abc import Callable
 
 from tests.model.const import BROADCAST, MPLS_PORTS, VifType
-from tests.model.state import State, ip, mac
-from tests.model.wire import checksum, ether, outer_ipv4, udp
+from tests.model.state import State, ip, ip6, mac
+from tests.model.wire import checksum, ether, outer_ipv4, outer_ipv6, udp
 
 from . import states as s
 
@@ -24,7 +24,8 @@ MACS = [
     BROADCAST,
     mac("01:00:5e:00:00:05"),
     mac("02:de:ad:00:00:01"),
-    *(mac(f"02:00:0a:01:01:{last:02x}") for last in range(4, 14)),
+    mac("33:33:00:00:00:01"),
+    *(mac(f"02:00:0a:01:01:{last:02x}") for last in range(4, 18)),
 ]
 ADDRESSES = [
     *(ip(f"10.1.1.{last}") for last in (*range(1, 12), 254)),
@@ -36,6 +37,20 @@ ADDRESSES = [
     ip("224.0.0.5"),
     ip("255.255.255.255"),
     bytes(4),
+]
+ADDRESSES6 = [
+    *(ip6(f"fd00::{last:x}") for last in (*range(1, 15), 0xFE)),
+    *(ip6(f"fd00:{second}::1") for second in range(2, 10)),
+    *(ip6(f"2001:db8::{last:x}") for last in (1, 2, 3, 9, 10, 0x77)),
+    ip6("2001:db8:7::1"),
+    ip6("fe80::1"),
+    ip6("fe80::77"),
+    ip6("ff02::1"),
+    ip6("ff02::2"),
+    ip6("ff02::1:2"),
+    ip6("ff05::1:3"),
+    ip6("2001:4860::8"),
+    bytes(16),
 ]
 LABELS = [*s.MPLS, 0, 3, 16, 1023, 1024, 0xFFFFF]
 VNIS = [*s.VNIS, 0, 1, 0xFFFFFF]
@@ -72,11 +87,55 @@ def ipv4(r: random.Random, src: bytes, dst: bytes, proto: int, payload: bytes) -
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + payload
 
 
-def ipv6(r: random.Random) -> bytes:
-    """An IPv6 packet."""
-    payload = r.randbytes(r.choice((0, 3, 4, 8, 60)))
-    proto = r.choice((6, 17, 58, 0))
-    return struct.pack("!IHBB", 6 << 28, len(payload), proto, 64) + r.randbytes(32) + payload
+def ipv6(
+    r: random.Random, src: bytes, dst: bytes, proto: int, payload: bytes, hops: int = 64
+) -> bytes:
+    """An IPv6 packet; now and then with extension headers, or as a fragment."""
+    proto, payload = _extended(r, proto, payload)
+    word = 6 << 28 | r.choice((0, 0, 0xB8 << 20, r.getrandbits(20)))
+    return struct.pack("!IHBB", word, len(payload), proto, hops) + src + dst + payload
+
+
+def _extended(r: random.Random, proto: int, payload: bytes) -> tuple[int, bytes]:
+    """The payload behind no extension header, or some, or too many."""
+    for _ in range(r.choice((0,) * 12 + (1, 1, 2, 3, 8, 9))):
+        kind = r.choice((0, 43, 60, 60, 51, 44))
+        length = 0 if kind == 44 else r.choice((0, 0, 1, 2))
+        size = (length + 2) * 4 if kind == 51 else (length + 1) * 8
+        body = r.choice((bytes(size - 2), r.randbytes(size - 2)))
+        payload = bytes((proto, length)) + body + payload
+        proto = kind
+    return proto, payload
+
+
+def hop_limit(r: random.Random) -> int:
+    """A hop limit."""
+    return r.choice((64, 64, 64, 255, 2, 1, 0))
+
+
+def inner_ipv6(r: random.Random) -> bytes:
+    """A tenant's IPv6 packet: data, neighbour discovery or DHCPv6."""
+    src, dst = r.choice(ADDRESSES6), r.choice(ADDRESSES6)
+    kind = r.randrange(10)
+    if kind < 5:
+        proto = r.choice((6, 17, 17, 58, 58, 47, 59))
+        payload = r.randbytes(r.choice((0, 1, 3, 4, 8, 20, 64, 600, 1400, 1460)))
+        return ipv6(r, src, dst, proto, payload, hop_limit(r))
+    if kind < 9:
+        hops = 255 if r.random() < 0.9 else hop_limit(r)
+        return ipv6(r, src, dst, 58, nd(r, src), hops)
+    sport = 546 if r.random() < 0.8 else r.getrandbits(16)
+    return ipv6(r, src, dst, 17, udp(sport, 547, r.randbytes(20)), hop_limit(r))
+
+
+def nd(r: random.Random, src: bytes) -> bytes:
+    """A message of neighbour discovery, its checksum anything."""
+    kind = r.choice((133, 134, 135, 135, 135, 135, 136, 136, 137))
+    target = r.choice((*ADDRESSES6, src))
+    body = bytes(4) if kind == 133 else r.choice((bytes(4), r.randbytes(4))) + target
+    options = r.choice((b"", b"\x01\x01" + r.choice(MACS), b"\x01\x01" + r.choice(MACS) + bytes(8)))
+    code = 0 if r.random() < 0.95 else 1
+    return struct.pack("!BBH", kind, code, r.getrandbits(16)) + body + options
 
 
 def inner_ipv4(r: random.Random) -> bytes:
@@ -99,13 +158,13 @@ def arp(r: random.Random) -> bytes:
 
 def frame(r: random.Random) -> bytes:
     """A tenant's frame."""
-    kind = r.randrange(10)
+    kind = r.randrange(15)
     if kind < 6:
         proto, payload = 0x0800, inner_ipv4(r)
     elif kind < 8:
         proto, payload = 0x0806, arp(r)
-    elif kind < 9:
-        proto, payload = 0x86DD, ipv6(r)
+    elif kind < 14:
+        proto, payload = 0x86DD, inner_ipv6(r)
     else:
         proto, payload = r.choice((0x88CC, 0x8847, 0x0805, 0x0027)), r.randbytes(r.randrange(60))
     tag = b""
@@ -119,7 +178,7 @@ def _mpls(r: random.Random) -> bytes:
     ttl = r.choice((64, 64, 64, 255, 2, 1, 0))
     entry = r.choice(LABELS) << 12 | r.choice((0, 0, 7)) << 9 | ttl
     entry |= 0x100 if r.random() < 0.95 else 0
-    inside = frame(r) if r.random() < 0.5 else r.choice((inner_ipv4, ipv6))(r)
+    inside = frame(r) if r.random() < 0.5 else r.choice((inner_ipv4, inner_ipv6))(r)
     return struct.pack("!I", entry) + inside
 
 
@@ -137,19 +196,29 @@ def _vxlan(r: random.Random) -> bytes:
 def tunnelled(r: random.Random) -> bytes:
     """A packet of the fabric: most are tunnels to this host."""
     kind = r.randrange(4)
-    source = r.choice((s.FAR, s.FAR, s.OTHER, r.choice(ADDRESSES)))
-    target = s.SELF if r.random() < 0.9 else r.choice(ADDRESSES)
     if kind == 0:
         proto, payload = 47, _gre(r)
     else:
         port = 4789 if kind == 1 else r.choice(MPLS_PORTS)
         body = _vxlan(r) if port == 4789 else _mpls(r)
         proto, payload = 17, udp(r.getrandbits(16), port, body)
+    if r.random() < 0.4:
+        return ether(s.NIC_MAC, s.FAR_MAC, 0x86DD) + _outer6(r, proto, payload)
+    source = r.choice((s.FAR, s.FAR, s.OTHER, r.choice(ADDRESSES)))
+    target = s.SELF if r.random() < 0.9 else r.choice(ADDRESSES)
     if r.random() < 0.85:
         packet = outer_ipv4(proto, r.getrandbits(16), source, target, payload)
     else:
         packet = ipv4(r, source, target, proto, payload)
     return ether(s.NIC_MAC, s.FAR_MAC, 0x0800) + packet
+
+
+def _outer6(r: random.Random, proto: int, payload: bytes) -> bytes:
+    source = r.choice((s.FAR6, s.FAR6, s.OTHER6, r.choice(ADDRESSES6)))
+    target = s.SELF6 if r.random() < 0.9 else r.choice(ADDRESSES6)
+    if r.random() < 0.85:
+        return outer_ipv6(proto, r.getrandbits(20), source, target, payload)
+    return ipv6(r, source, target, proto, payload, hop_limit(r))
 
 
 def from_agent(r: random.Random) -> bytes:

@@ -8,13 +8,13 @@ packets meet the entries. The number in a state's name is the seed that makes it
 from __future__ import annotations
 
 import random
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 from tests.model.const import BROADCAST, Family, NhFlag, NhType, RouteFlag
 from tests.model.state import BridgeEntry, Member, Nexthop, Route, State
 
 from . import states as s
-from .packets import ADDRESSES, LABELS, MACS, VNIS
+from .packets import ADDRESSES, ADDRESSES6, LABELS, MACS, VNIS
 
 PREFIX = "random-"
 NEXTHOPS = range(1, 60)
@@ -38,12 +38,15 @@ def _nexthop(r: random.Random, number: int) -> Nexthop:
     kind = r.choice([*[*NhType][1:], NhType.ENCAP, NhType.TUNNEL, NhType.COMPOSITE])
     flags = NhFlag.VALID if r.random() < 0.93 else NhFlag(0)
     family = Family.INET if kind == NhType.RECEIVE else r.choice((Family.INET, Family.BRIDGE))
+    ends = s.SELF, r.choice((s.FAR, s.OTHER))
     rewrite = b""
     members: tuple[Member, ...] = ()
     if kind == NhType.TUNNEL:
         flags |= r.choice((*KINDS, *KINDS, NhFlag(0)))
         flags |= r.choice((NhFlag(0), NhFlag.L3_VXLAN))
         rewrite = s.HEAD
+        if r.random() < 0.4:
+            family, ends = Family.INET6, (s.SELF6, r.choice((s.FAR6, s.OTHER6)))
     elif kind == NhType.ENCAP:
         rewrite = r.choice((b"", r.choice(MACS) + s.GATEWAY + b"\x08\x00"))
     elif kind == NhType.VRF_TRANSLATE:
@@ -58,8 +61,7 @@ def _nexthop(r: random.Random, number: int) -> Nexthop:
         flags,
         r.choice(VRFS),
         r.choice(OIFS),
-        s.SELF,
-        r.choice((s.FAR, s.OTHER)),
+        *ends,
         rewrite,
         r.choice(MACS),
         members,
@@ -78,13 +80,22 @@ def _routes(r: random.Random, state: State) -> list[Route]:
         vrf, plen = r.choice(VRFS), r.choice((0, 8, 16, 24, 31, 32, 32, 32, 32))
         address = int.from_bytes(r.choice(ADDRESSES), "big")
         prefix = IPv4Network((address >> (32 - plen) << (32 - plen), plen))
-        label = _label(r)
-        flags = r.choice((0, 0, 2, 2, 4, 8, 10, 14))
-        flags |= RouteFlag.LABEL_VALID if label is not None else 0
-        known = [mac for of, mac in state.bridge if of == vrf]
-        stitch = r.choice(known) if known and r.random() < 0.4 else None
-        routes.append(Route(vrf, prefix, _any_nexthop(r), label, flags, stitch))
+        routes.append(_route(r, state, vrf, prefix))
+    for _ in range(120):
+        vrf, plen = r.choice(VRFS), r.choice((0, 7, 10, 48, 63, 64, 65, 120, *(127, 128) * 4))
+        address = int.from_bytes(r.choice(ADDRESSES6), "big")
+        prefix6 = IPv6Network((address >> (128 - plen) << (128 - plen), plen))
+        routes.append(_route(r, state, vrf, prefix6))
     return routes
+
+
+def _route(r: random.Random, state: State, vrf: int, prefix: IPv4Network | IPv6Network) -> Route:
+    label = _label(r)
+    flags = r.choice((0, 0, 2, 2, 4, 8, 10, 14))
+    flags |= RouteFlag.LABEL_VALID if label is not None else 0
+    known = [mac for of, mac in state.bridge if of == vrf]
+    stitch = r.choice(known) if known and r.random() < 0.4 else None
+    return Route(vrf, prefix, _any_nexthop(r), label, flags, stitch)
 
 
 def random_state(seed: int) -> State:
@@ -105,6 +116,10 @@ def random_state(seed: int) -> State:
     # the fabric must know this host's address, or no tunnel is ever opened
     own = [nh.id for nh in state.nexthops.values() if nh.type == NhType.RECEIVE] or [999]
     state.add(Route(0, IPv4Network("172.30.0.1/32"), own[0]))
+    if seed % 3:
+        state.add(Route(0, IPv6Network("2001:db8::1/128"), own[0]))
+    else:  # an underlay that does not speak IPv6
+        state.routes = {key: one for key, one in state.routes.items() if key[:2] != (6, 0)}
     state.mpls = {label: _any_nexthop(r) for label in LABELS if 16 <= label < 1024}
     state.vxlan = {vni: _any_nexthop(r) for vni in VNIS if vni}
     return state

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
 
 from tests.model import packet as model
@@ -147,7 +147,7 @@ class Rig:
             stitched = state.stitched(route)
             index = 0 if stitched is None else self._bridge_index((route.vrf, stitched.mac))
             flags = RouteFlag(int(route.flags & ~ModelRouteFlag.LABEL_VALID))
-            self.core.inet.put(
+            self.core.routes_of(route.prefix).put(
                 records.Route(
                     vrf=route.vrf,
                     prefix=route.prefix,
@@ -197,8 +197,8 @@ def _nexthop(nh: Nexthop) -> records.Nexthop:
         flags=NhFlag(int(nh.flags)),
         vrf=nh.vrf,
         oif=nh.oif,
-        sip=IPv4Address(nh.sip) if tunnel else None,
-        dip=IPv4Address(nh.dip) if tunnel else None,
+        sip=ip_address(nh.sip) if tunnel else None,
+        dip=ip_address(nh.dip) if tunnel else None,
         rewrite=nh.rewrite,
         rw_dst_mac=nh.rw_dst_mac if tunnel else None,
         members=tuple(records.Member(nh=one.nh, label=one.label) for one in nh.members),

@@ -7,17 +7,30 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 
 from tests.model.const import BROADCAST, Family, NhFlag, NhType, RouteFlag, VifFlag, VifType
-from tests.model.state import BridgeEntry, Member, Nexthop, Route, State, Vif, ip, mac, net
+from tests.model.state import (
+    BridgeEntry,
+    Member,
+    Nexthop,
+    Route,
+    State,
+    Vif,
+    ip,
+    ip6,
+    mac,
+    net,
+    net6,
+)
 
 FABRIC, HOST, AGENT = 2, 3, 4
 VM1, VM2, RED, UUF, NO_PROXY, PROXY, NARROW, GONE = 11, 12, 13, 14, 15, 16, 17, 18
-TINY, STATS = 19, 4351
+TINY, DHCP, STATS = 19, 20, 4351
 GATEWAY = mac("00:00:5e:00:01:00")
 NIC_MAC = mac("02:00:00:00:00:01")
 FAR_MAC = mac("02:00:00:00:00:02")
 VM1_MAC, VM2_MAC = mac("02:00:0a:01:01:01"), mac("02:00:0a:01:01:02")
 REMOTE_MAC, ROUTER_MAC = mac("02:00:0a:01:01:03"), mac("02:00:00:00:00:fe")
 SELF, FAR, OTHER = ip("172.30.0.1"), ip("172.30.0.2"), ip("172.30.0.3")
+SELF6, FAR6, OTHER6 = ip6("2001:db8::1"), ip6("2001:db8::2"), ip6("2001:db8::3")
 SEED = 0x5EED1234
 BLUE, RED_VRF, MCAST = 1, 2, 3
 BOTH = VifFlag.L2 | VifFlag.L3
@@ -40,6 +53,7 @@ def _vifs(agent: bool) -> list[Vif]:
         Vif(NARROW, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mtu=700),
         Vif(TINY, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mtu=100),
         Vif(STATS, VifType.STATS, GATEWAY, 65535, BOTH),
+        Vif(DHCP, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.DHCP),
     ]
     if agent:
         vifs.append(Vif(AGENT, VifType.AGENT, GATEWAY, 65535, VifFlag.L3))
@@ -50,6 +64,22 @@ def _tunnel(number: int, flags: NhFlag, dip: bytes = FAR, oif: int = FABRIC) -> 
     valid = flags | NhFlag.VALID
     return Nexthop(
         number, NhType.TUNNEL, Family.INET, valid, 0, oif, SELF, dip, HEAD, rw_dst_mac=ROUTER_MAC
+    )
+
+
+def _tunnel6(number: int, flags: NhFlag, dip: bytes = FAR6) -> Nexthop:
+    valid = flags | NhFlag.VALID
+    return Nexthop(
+        number,
+        NhType.TUNNEL,
+        Family.INET6,
+        valid,
+        0,
+        FABRIC,
+        SELF6,
+        dip,
+        HEAD,
+        rw_dst_mac=ROUTER_MAC,
     )
 
 
@@ -111,6 +141,14 @@ def _nexthops() -> list[Nexthop]:
         _composite(56, evpn, *many),
         _composite(57, top, Member(55), Member(56), Member(54), Member(36, 1), Member(37, 1)),
         _composite(58, top),
+        _tunnel6(61, Kind.TUNNEL_VXLAN),
+        _tunnel6(62, Kind.TUNNEL_UDP_MPLS),
+        _tunnel6(63, Kind.TUNNEL_GRE),
+        _tunnel6(64, Kind.TUNNEL_VXLAN | Kind.L3_VXLAN),
+        _tunnel6(65, Kind.TUNNEL_VXLAN, OTHER6),
+        _composite(
+            66, evpn, Member(61, 5001), Member(32, 1030), Member(65, 5001), Member(62, 1030)
+        ),
     ]
 
 
@@ -121,7 +159,8 @@ def _routes() -> list[Route]:
         flags = more.get("flags", 0)
         if more.get("label") is not None:
             flags = int(flags) | label  # type: ignore[call-overload]
-        return Route(vrf, net(prefix), nh, **{**more, "flags": flags})  # type: ignore[arg-type]
+        where = net6(prefix) if ":" in prefix else net(prefix)
+        return Route(vrf, where, nh, **{**more, "flags": flags})  # type: ignore[arg-type]
 
     return [
         route(0, "172.30.0.1/32", 5),
@@ -156,6 +195,36 @@ def _routes() -> list[Route]:
         route(4, "10.0.0.0/8", 43),
         route(RED_VRF, "0.0.0.0/0", 34, label=77),
         route(9, "10.1.8.1/32", 21),
+        route(0, "2001:db8::1/128", 5),
+        route(0, "2001:db8::/64", 6),
+        route(0, "2001:db8::9/128", 23, flags=proxy),
+        route(0, "2001:db8::a/128", 21, flags=proxy),
+        route(0, "2001:db8:7::/48", 999),
+        route(0, "fe80::/10", 1, flags=proxy),
+        route(BLUE, "fd00::1/128", 21, flags=proxy, stitch=VM1_MAC),
+        route(BLUE, "fd00::2/128", 22, flags=proxy, stitch=VM2_MAC),
+        route(BLUE, "fd00::3/128", 32, label=1030, flags=proxy, stitch=REMOTE_MAC),
+        route(BLUE, "fd00::4/128", 34, label=5001, flags=proxy),
+        route(BLUE, "fd00::5/128", 33, label=1030, flags=proxy | flood),
+        route(BLUE, "fd00::6/128", 31, label=5001, flags=trap),
+        route(BLUE, "fd00::7/128", 32),
+        route(BLUE, "fd00::8/128", 53),
+        route(BLUE, "fd00::9/128", 41),
+        route(BLUE, "fd00::a/128", 999),
+        route(BLUE, "fd00::b/128", 64, label=5001),
+        route(BLUE, "fd00::c/128", 62, label=1030),
+        route(BLUE, "fd00::d/128", 63, label=1030),
+        route(BLUE, "fd00::fe/128", 3, flags=proxy),
+        route(BLUE, "fe80::1/128", 3, flags=proxy),
+        route(BLUE, "fd00:2::/64", 1),
+        route(BLUE, "fd00:3::/64", 5),
+        route(BLUE, "fd00:4::/64", 6),
+        route(BLUE, "fd00:5::/63", 44),
+        route(BLUE, "fd00:6::/65", 7),
+        route(BLUE, "fd00:8::/33", 46),
+        route(4, "fd00::/8", 43),
+        route(RED_VRF, "::/0", 34, label=77),
+        route(9, "fd00:8::1/128", 21),
     ]
 
 
@@ -180,6 +249,10 @@ def _bridge() -> list[BridgeEntry]:
         (BLUE, mac("02:00:0a:01:01:0f"), 19, None),
         (BLUE, mac("02:00:0a:01:01:10"), 38, 5001),
         (BLUE, mac("02:00:0a:01:01:11"), 34, 5001),
+        (BLUE, mac("02:00:0a:01:01:12"), 61, 5001),
+        (BLUE, mac("02:00:0a:01:01:13"), 62, 1040),
+        (BLUE, mac("02:00:0a:01:01:14"), 63, 1050),
+        (BLUE, mac("02:00:0a:01:01:15"), 66, None),
         (BLUE, BROADCAST, 53, None),
         (RED_VRF, VM1_MAC, 13, None),
         (RED_VRF, GATEWAY, 3, None),
@@ -193,6 +266,7 @@ def _bridge() -> list[BridgeEntry]:
 
 MPLS = {1000: 21, 1001: 11, 1002: 41, 1003: 53, 1004: 43, 1005: 3, 1006: 999, 1007: 7, 1008: 32}
 MPLS |= {1009: 51, 1010: 52, 1011: 5, 1012: 1, 1013: 13, 1014: 42, 1015: 6, 1016: 18}
+MPLS |= {1017: 62}
 VNIS = {5001: 41, 5002: 42, 5003: 53, 5004: 11, 5005: 999, 5006: 43, 5007: 31, 5008: 3, 5009: 21}
 
 

@@ -14,8 +14,11 @@ from . import (
     cases_composite,
     cases_decap,
     cases_encap,
+    cases_inet6,
     cases_l3,
     cases_malformed,
+    cases_nd,
+    cases_underlay6,
     cases_xconnect,
 )
 from .agree import first_difference
@@ -31,8 +34,11 @@ TABLES = {
     "composite": cases_composite.CASES,
     "decap": cases_decap.CASES,
     "encap": cases_encap.CASES,
+    "inet6": cases_inet6.CASES,
     "l3": cases_l3.CASES,
     "malformed": cases_malformed.CASES,
+    "nd": cases_nd.CASES,
+    "underlay6": cases_underlay6.CASES,
     "xconnect": cases_xconnect.CASES,
 }
 CUT_AT = range(14, 130)

@@ -33,32 +33,33 @@ def from_vm(packet: Packet) -> Outcome:
         if not packet.l2.multicast:
             return l2.bridge(packet)
         packet.trap_copy(Trap.ARP)
-        return _flood_of_vm(packet)
+        return flood_of_vm(packet)
     if packet.l2.tagged:
-        return _flood_of_vm(packet)
+        return flood_of_vm(packet)
     found = packet.state.lookup(packet.vrf, arp.tpa)
     if arp.gratuitous:
         if packet.vif.has(VifFlag.MAC_PROXY):
             return packet.drop(Drop.INVALID_ARP)
         if found is not None and found.has(RouteFlag.ARP_TRAP):
             packet.trap_copy(Trap.ARP)
-        return _flood_of_vm(packet)
-    if packet.vif.has(VifFlag.NO_MAC_PROXY) and not _is_gateway(packet, found):
+        return flood_of_vm(packet)
+    if packet.vif.has(VifFlag.NO_MAC_PROXY) and not is_gateway(packet, found):
         return packet.drop(Drop.INVALID_ARP)
     proxied = found is not None and found.has(RouteFlag.ARP_PROXY)
     if not proxied and not packet.vif.has(VifFlag.MAC_PROXY):
-        return _flood_of_vm(packet)
+        return flood_of_vm(packet)
     entry = packet.state.stitched(found) if found is not None else None
     if entry is not None:
         packet.count_vrf("arp_virtual_stitch")
         return packet.send(packet.vif, arp_answer(packet.frame, entry.mac))
     if found is not None and found.has(RouteFlag.ARP_FLOOD):
-        return _flood_of_vm(packet)
+        return flood_of_vm(packet)
     packet.count_vrf("arp_virtual_proxy")
     return packet.send(packet.vif, arp_answer(packet.frame, packet.vif.mac))
 
 
-def _flood_of_vm(packet: Packet) -> Outcome:
+def flood_of_vm(packet: Packet) -> Outcome:
+    """To all of the network, counted as asked by a VM."""
     packet.count_vrf("arp_virtual_flood")
     return l2.flood(packet)
 
@@ -92,7 +93,7 @@ def from_underlay(packet: Packet) -> Outcome:
         packet.xconnect_copy()
         return packet.trap(Trap.ARP)
     found = packet.state.lookup(packet.vrf, arp.tpa)
-    if found is None or not found.has(RouteFlag.ARP_PROXY) or not _to_vm(packet, found.nh):
+    if found is None or not found.has(RouteFlag.ARP_PROXY) or not to_vm(packet, found.nh):
         return packet.xconnect()
     return packet.send(packet.vif, arp_answer(packet.frame, packet.vif.mac))
 
@@ -109,31 +110,31 @@ def from_tunnel(packet: Packet) -> Outcome:
     if arp.op == 2:
         return l2.bridge(packet)
     if packet.l2.tagged or arp.gratuitous:
-        return _flood_of_fabric(packet, arp)
+        return flood_of_fabric(packet, arp.spa)
     found = packet.state.lookup(packet.vrf, arp.tpa)
     if found is None:
-        return _flood_of_fabric(packet, arp)
+        return flood_of_fabric(packet, arp.spa)
     entry = packet.state.stitched(found)
     if entry is None and found.has(RouteFlag.ARP_FLOOD):
-        return _flood_of_fabric(packet, arp)
-    if _is_gateway(packet, found):
+        return flood_of_fabric(packet, arp.spa)
+    if is_gateway(packet, found):
         return packet.drop(Drop.INVALID_ARP)
-    if entry is None or not _to_vm(packet, entry.nh):
-        return _flood_of_fabric(packet, arp)
+    if entry is None or not to_vm(packet, entry.nh):
+        return flood_of_fabric(packet, arp.spa)
     packet.count_vrf("arp_physical_stitch")
     packet.frame = arp_answer(packet.frame, entry.mac)
     packet.outer_src, packet.uuc_flood, packet.not_to_vms = None, False, False
     return l2.bridge(packet, arp.sha)
 
 
-def _flood_of_fabric(packet: Packet, arp: Arp) -> Outcome:
+def flood_of_fabric(packet: Packet, asker: bytes) -> Outcome:
     """To the VMs of this host, but not from another host's gateway: theirs is here."""
-    packet.not_to_vms = _is_gateway(packet, packet.state.lookup(packet.vrf, arp.spa))
+    packet.not_to_vms = is_gateway(packet, packet.state.lookup(packet.vrf, asker))
     packet.count_vrf("arp_physical_flood")
     return l2.flood(packet)
 
 
-def _is_gateway(packet: Packet, found: Route | None) -> bool:
+def is_gateway(packet: Packet, found: Route | None) -> bool:
     """Whether the route leads to the router itself, or to its agent."""
     nh = packet.state.valid_nexthop(found.nh) if found is not None else None
     if nh is None:
@@ -141,7 +142,7 @@ def _is_gateway(packet: Packet, found: Route | None) -> bool:
     return nh.type in (NhType.RECEIVE, NhType.L2_RECEIVE) or packet.state.is_agent(nh)
 
 
-def _to_vm(packet: Packet, nh_id: int) -> bool:
+def to_vm(packet: Packet, nh_id: int) -> bool:
     """Whether the nexthop leads to a VM of this host."""
     nh = packet.state.valid_nexthop(nh_id)
     if nh is None or nh.type != NhType.ENCAP:

@@ -4,7 +4,7 @@
 from dataclasses import dataclass, field
 
 from . import tunnel
-from .const import Drop, NhFlag, NhType, Trap
+from .const import Drop, Family, NhFlag, NhType, Trap
 from .packet import Outcome, Packet
 from .state import Member, Nexthop
 
@@ -99,11 +99,13 @@ def _copy(packet: Packet, branches: _Branches) -> None:
     if NhFlag.COMPOSITE_EVPN not in served:
         return
     packet.count_vrf("evpn_composites")
-    for kind in TUNNEL_ORDER:
-        for leaf, label in branches.tunnels:
-            if tunnel.kind_of(leaf) == kind:
-                packet.label = label
-                _copy_remote(packet, leaf)
+    for over_ipv6 in (False, True):
+        for kind in TUNNEL_ORDER:
+            for leaf, label in branches.tunnels:
+                ipv6 = leaf.family == Family.INET6
+                if tunnel.kind_of(leaf) == kind and ipv6 == over_ipv6:
+                    packet.label = label
+                    _copy_remote(packet, leaf)
 
 
 def _copy_local(packet: Packet, leaf: Nexthop) -> None:

@@ -11,6 +11,19 @@ ETH_VLAN = (0x8100, 0x88A8)
 PROTO_TCP = 6
 PROTO_UDP = 17
 PROTO_GRE = 47
+PROTO_ICMPV6 = 58
+
+EXT_HOP_BY_HOP = 0
+EXT_ROUTING = 43
+EXT_FRAGMENT = 44
+EXT_AUTH = 51
+EXT_DEST_OPTIONS = 60
+EXT_WALKED = 8
+
+ICMP6_RS = 133
+ICMP6_NS = 135
+ICMP6_NA = 136
+DHCP6_CLIENT = 546
 
 GRE_CSUM = 0x8000
 GRE_KEY = 0x2000
@@ -53,6 +66,7 @@ class VifFlag(IntFlag):
     XCONNECT = 0x2
     L3 = 0x40
     L2 = 0x80
+    DHCP = 0x100
     NO_MAC_PROXY = 0x1000
     UNKNOWN_UC_FLOOD = 0x10000
     MAC_PROXY = 0x100000
@@ -95,10 +109,11 @@ class Family(IntEnum):
     UNSPEC = 0
     INET = 2
     BRIDGE = 7
+    INET6 = 10
 
 
 class RouteFlag(IntFlag):
-    """Flags of an inet route."""
+    """Flags of an inet or inet6 route."""
 
     LABEL_VALID = 1
     ARP_PROXY = 2
@@ -135,6 +150,7 @@ class Trap(IntEnum):
     ARP = 2
     NEXTHOP = 4
     RESOLVE = 5
+    L3_PROTOCOLS = 7
     ZERO_TTL = 12
     ROUTER_ALERT = 16
 

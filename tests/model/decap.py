@@ -2,11 +2,13 @@
 """Tunnels that end at this host: what the outer headers must be, and what they carry."""
 
 import struct
+from dataclasses import dataclass
 
 from . import nexthop
 from .const import (
     ETH_IPV4,
     ETH_IPV6,
+    EXT_FRAGMENT,
     GRE_CSUM,
     GRE_KEY,
     GRE_MPLS,
@@ -23,21 +25,62 @@ from .const import (
 )
 from .packet import Outcome, Packet
 from .state import Nexthop
-from .wire import ETH_LEN, BadPacketError, IPv4, pad_frame, parse_ipv4, parse_l2
+from .wire import (
+    ETH_LEN,
+    IPV6_LEN,
+    BadPacketError,
+    pad_frame,
+    parse_ipv4,
+    parse_ipv6,
+    parse_l2,
+)
+
+FRAGMENT_LEN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Outer:
+    """An outer IP header, of either version; `first`: it holds the beginning of its payload."""
+
+    src: bytes
+    header_len: int
+    proto: int
+    fragment: bool
+    first: bool
 
 
 def demux(packet: Packet, nh: Nexthop) -> Outcome:
     """Open a tunnel packet for this host; anything else is delivered by the Receive nexthop."""
-    ip = parse_ipv4(packet.l3_data)
-    area = packet.l3_data[ip.header_len : ip.total_len]
+    if packet.l2.proto == ETH_IPV6:
+        return _demux6(packet, nh)
+    v4 = parse_ipv4(packet.l3_data)
+    ip = Outer(v4.src, v4.header_len, v4.proto, v4.fragment, v4.offset == 0)
+    return _demux(packet, nh, ip, packet.l3_data[v4.header_len : v4.total_len])
+
+
+def _demux6(packet: Packet, nh: Nexthop) -> Outcome:
+    """Only what stands right behind the IPv6 header, or a fragment header, is a tunnel."""
+    v6 = parse_ipv6(packet.l3_data)
+    area = packet.l3_data[IPV6_LEN : IPV6_LEN + v6.payload_len]
+    if v6.next_header != EXT_FRAGMENT:
+        ip = Outer(v6.src, IPV6_LEN, v6.next_header, False, True)
+        return _demux(packet, nh, ip, area)
+    if len(area) < FRAGMENT_LEN:
+        raise BadPacketError
+    first = not int.from_bytes(area[2:4], "big") & 0xFFF8
+    ip = Outer(v6.src, IPV6_LEN + FRAGMENT_LEN, area[0], True, first)
+    return _demux(packet, nh, ip, area[FRAGMENT_LEN:])
+
+
+def _demux(packet: Packet, nh: Nexthop, ip: Outer, area: bytes) -> Outcome:
     if ip.proto == PROTO_GRE:
         return _gre(packet, nh, ip, area)
-    if ip.proto == PROTO_UDP and ip.offset == 0:
+    if ip.proto == PROTO_UDP and ip.first:
         return _udp(packet, nh, ip, area)
     return nexthop.to_host(packet, nh)
 
 
-def _gre(packet: Packet, nh: Nexthop, ip: IPv4, area: bytes) -> Outcome:
+def _gre(packet: Packet, nh: Nexthop, ip: Outer, area: bytes) -> Outcome:
     if ip.fragment:
         return packet.drop(Drop.FRAGMENTS)
     if len(area) < 4:
@@ -49,7 +92,7 @@ def _gre(packet: Packet, nh: Nexthop, ip: IPv4, area: bytes) -> Outcome:
     return _mpls(packet, ip, ip.header_len + head, area[head:])
 
 
-def _udp(packet: Packet, nh: Nexthop, ip: IPv4, area: bytes) -> Outcome:
+def _udp(packet: Packet, nh: Nexthop, ip: Outer, area: bytes) -> Outcome:
     if len(area) < 8:
         raise BadPacketError
     _, port, length, _ = struct.unpack_from("!HHHH", area)
@@ -65,7 +108,7 @@ def _udp(packet: Packet, nh: Nexthop, ip: IPv4, area: bytes) -> Outcome:
     return _mpls(packet, ip, ip.header_len + 8, area[8:])
 
 
-def _mpls(packet: Packet, ip: IPv4, at: int, data: bytes) -> Outcome:
+def _mpls(packet: Packet, ip: Outer, at: int, data: bytes) -> Outcome:
     if len(data) < 4:
         raise BadPacketError
     entry = int.from_bytes(data[:4], "big")
@@ -81,7 +124,7 @@ def _mpls(packet: Packet, ip: IPv4, at: int, data: bytes) -> Outcome:
     return _deliver(packet, ip, nh, at + 4, len(data) - 4, is_l2)
 
 
-def _vxlan(packet: Packet, ip: IPv4, at: int, data: bytes) -> Outcome:
+def _vxlan(packet: Packet, ip: Outer, at: int, data: bytes) -> Outcome:
     if len(data) < 8:
         raise BadPacketError
     flags, vni = struct.unpack_from("!II", data)
@@ -98,7 +141,7 @@ def _vxlan(packet: Packet, ip: IPv4, at: int, data: bytes) -> Outcome:
     return _deliver(packet, ip, nh, at + 8, len(data) - 8, True)
 
 
-def _deliver(packet: Packet, ip: IPv4, nh: Nexthop, at: int, room: int, is_l2: bool) -> Outcome:
+def _deliver(packet: Packet, ip: Outer, nh: Nexthop, at: int, room: int, is_l2: bool) -> Outcome:
     """Take the outer headers off (`at` bytes of the L3 packet) and go on with the nexthop.
 
     The headers up to here, and the first one inside, must lie inside the outer lengths, which
@@ -129,7 +172,8 @@ def _l3_payload(packet: Packet, payload: bytes) -> bytes:
     if version == 4:
         parse_ipv4(payload)
         proto = ETH_IPV4
-    elif version == 6 and len(payload) >= 40:
+    elif version == 6:
+        parse_ipv6(payload)
         proto = ETH_IPV6
     else:
         raise BadPacketError

@@ -1,11 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """A packet's way in: what each type of vif does with what it receives."""
 
-from . import arp, l2, l3, nexthop
-from .const import ETH_ARP, ETH_IPV4, Drop, NhType, Trap, VifFlag, VifType
+from . import arp, l2, l3, nd, nexthop
+from .const import ETH_ARP, ETH_IPV4, ETH_IPV6, Drop, NhType, Trap, VifFlag, VifType
 from .packet import Outcome, Packet
 from .state import State, Vif
-from .wire import AGENT_HDR, ETH_LEN, BadPacketError, pad_frame, parse_ipv4, parse_l2
+from .wire import (
+    AGENT_HDR,
+    ETH_LEN,
+    BadPacketError,
+    is_link_local,
+    pad_frame,
+    parse_ipv4,
+    parse_ipv6,
+    parse_l2,
+)
 
 TRAP_HEAD = ETH_LEN + AGENT_HDR.size
 
@@ -57,7 +66,31 @@ def _from_host(packet: Packet) -> Outcome:
         return arp.from_host(packet)
     if head.proto == ETH_IPV4 and not head.multicast:
         return l3.route(packet)
+    if head.proto == ETH_IPV6 and packet.state.has_inet6(packet.vrf):
+        return _underlay6(packet)
     return packet.xconnect()
+
+
+def _underlay6(packet: Packet) -> Outcome:
+    """IPv6 of the host or the fabric, not cross-connected, where there are IPv6 routes.
+
+    What no route names, and what never leaves the link, goes between the wire and the host.
+    """
+    try:
+        message = nd.parse(packet)
+    except nd.BadNdError:
+        return packet.drop(Drop.INVALID_ARP)
+    if message is not None:
+        handle = nd.from_host if packet.vif.type == VifType.HOST else nd.from_underlay
+        return handle(packet, message)
+    ip = parse_ipv6(packet.l3_data)
+    if packet.l2.multicast or _stays_on_link(ip.dst):
+        return packet.xconnect()
+    return l3.route_or(packet, packet.xconnect)
+
+
+def _stays_on_link(address: bytes) -> bool:
+    return address[0] == 0xFF or is_link_local(address)
 
 
 def _from_fabric(packet: Packet) -> Outcome:
@@ -67,12 +100,26 @@ def _from_fabric(packet: Packet) -> Outcome:
         return packet.xconnect()
     if head.proto == ETH_ARP:
         return arp.from_underlay(packet)
+    joined = packet.vif.has(VifFlag.XCONNECT)
+    if head.proto == ETH_IPV6:
+        if not packet.state.has_inet6(packet.vrf):
+            return packet.xconnect()
+        if not joined:
+            return _underlay6(packet)
+        dst = parse_ipv6(packet.l3_data).dst
+        if head.multicast or _stays_on_link(dst):
+            return packet.xconnect()
+        return _own_tunnels(packet, dst)
     if head.proto != ETH_IPV4 or head.multicast:
         return packet.xconnect()
-    if not packet.vif.has(VifFlag.XCONNECT):
+    if not joined:
         return l3.route(packet)
-    ip = parse_ipv4(packet.l3_data)
-    found = packet.state.lookup(packet.vrf, ip.dst)
+    return _own_tunnels(packet, parse_ipv4(packet.l3_data).dst)
+
+
+def _own_tunnels(packet: Packet, dst: bytes) -> Outcome:
+    """Cross-connected, but for what is for this host."""
+    found = packet.state.lookup(packet.vrf, dst)
     nh = packet.state.valid_nexthop(found.nh) if found is not None else None
     if nh is None or nh.type != NhType.RECEIVE:
         return packet.xconnect()

@@ -1,21 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bridging: look-up of the destination MAC in a VRF."""
 
-from . import arp, nexthop
-from .const import BROADCAST, ETH_ARP, MAX_LOOKUPS, VRF_NONE, Drop, VifFlag, VifType
+from . import arp, nd, nexthop
+from .const import BROADCAST, ETH_ARP, ETH_IPV6, MAX_LOOKUPS, VRF_NONE, Drop, VifFlag, VifType
 from .packet import Outcome, Packet
 from .state import BridgeEntry
 
 
 def bridge_input(packet: Packet) -> Outcome:
-    """A frame of a VM, or one that the agent injects: ARP by its table, the rest is bridged.
+    """A frame of a VM, or one that the agent injects: ARP and ND by their table, the rest is
+    bridged.
 
-    The ARP rules are those of a VM's vif; what the agent sends as pkt0's own is bridged.
+    These rules are those of a VM's vif; what the agent sends as pkt0's own is bridged.
     """
     head = packet.l2
     if head.proto == ETH_ARP and packet.vif.type == VifType.VIRTUAL:
         return arp.from_vm(packet)
-    return flood(packet) if head.multicast else bridge(packet)
+    if head.proto == ETH_IPV6 and packet.vif.type == VifType.VIRTUAL:
+        return nd.from_vm(packet)
+    return plain(packet)
+
+
+def plain(packet: Packet) -> Outcome:
+    """A frame of this host, bridged by its MAC."""
+    return flood(packet) if packet.l2.multicast else bridge(packet)
 
 
 def flood(packet: Packet) -> Outcome:

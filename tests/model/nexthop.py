@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each type of nexthop does with a packet."""
 
-from . import arp, composite, decap, l2, l3, tunnel
+from . import arp, composite, decap, l2, l3, nd, tunnel
 from .const import (
     ETH_ARP,
     ETH_IPV4,
+    ETH_IPV6,
+    ICMP6_NA,
     Drop,
     Family,
     NhFlag,
@@ -50,7 +52,7 @@ def _encap(packet: Packet, nh: Nexthop) -> Outcome:
     """L2 family, or no rewrite of at least 14 bytes: as it is. Else the MACs are replaced.
 
     The agent gets the frame as it was, as a trap. A nexthop for multicast gives a packet for
-    an IPv4 group the MAC of that group (RFC 1112).
+    an IP group the MAC of that group (RFC 1112, RFC 2464).
     """
     vif = packet.vif_of(nh.oif)
     if vif is None:
@@ -61,6 +63,12 @@ def _encap(packet: Packet, nh: Nexthop) -> Outcome:
     if nh.family == Family.BRIDGE or len(nh.rewrite) < 14:
         return packet.send(vif, packet.frame)
     macs = nh.rewrite[:12]
+    if nh.has(NhFlag.MULTICAST) and packet.l2.proto == ETH_IPV6:
+        group = packet.l3_data[24:40]
+        if len(group) < 16:
+            raise BadPacketError
+        if group[0] == 0xFF:
+            macs = b"\x33\x33" + group[12:] + macs[6:]
     if nh.has(NhFlag.MULTICAST) and packet.l2.proto == ETH_IPV4:
         group = packet.l3_data[16:20]
         if len(group) < 4:
@@ -84,7 +92,7 @@ def to_host(packet: Packet, nh: Nexthop) -> Outcome:
 
 
 def _l2_receive(packet: Packet) -> Outcome:
-    """The MAC is the router's: IPv4 is routed, an ARP reply is for the agent."""
+    """The MAC is the router's: IP is routed, ARP replies and advertisements are the agent's."""
     packet.count_vrf("l2_receives")
     if packet.l3:
         return packet.drop(Drop.INVALID_PROTOCOL)
@@ -94,9 +102,19 @@ def _l2_receive(packet: Packet) -> Outcome:
         except BadPacketError:
             return packet.drop(Drop.INVALID_ARP)
         return packet.trap(Trap.ARP) if reply else packet.drop(Drop.INVALID_PROTOCOL)
-    if packet.l2.proto != ETH_IPV4:
+    if packet.l2.proto == ETH_IPV6 and _is_advertisement(packet):
+        return packet.trap(Trap.L3_PROTOCOLS)
+    if packet.l2.proto not in (ETH_IPV4, ETH_IPV6):
         return packet.drop(Drop.INVALID_PROTOCOL)
     return l3.route(packet)
+
+
+def _is_advertisement(packet: Packet) -> bool:
+    try:
+        message = nd.parse(packet)
+    except nd.BadNdError:
+        return False
+    return message is not None and message.type == ICMP6_NA
 
 
 def _resolve(packet: Packet, nh: Nexthop) -> Outcome:
@@ -116,4 +134,6 @@ def _translate(packet: Packet, nh: Nexthop) -> Outcome:
         return l3.route(packet)
     if packet.l2.proto == ETH_ARP and packet.tunnelled and not packet.l3:
         return arp.from_tunnel(packet)
+    if packet.l2.proto == ETH_IPV6 and packet.tunnelled and not packet.l3:
+        return nd.from_tunnel(packet)
     return l2.bridge(packet)

@@ -2,7 +2,7 @@
 """The tables that decide about a packet, as plain records."""
 
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from .const import VRF_NONE, Family, NhFlag, NhType, RouteFlag, VifFlag, VifType
 
@@ -35,7 +35,8 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Nexthop:
-    """A nexthop; addresses are 4 bytes, `rewrite` is an L2 header in wire order."""
+    """A nexthop; addresses are 4 bytes, or 16 of a tunnel of family INET6; `rewrite` is an L2
+    header in wire order."""
 
     id: int
     type: NhType
@@ -56,10 +57,11 @@ class Nexthop:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An inet route. `stitch`: MAC of the bridge entry (same VRF) that answers ARP."""
+    """An inet or inet6 route. `stitch`: MAC of the bridge entry (same VRF) that answers ARP
+    and ND."""
 
     vrf: int
-    prefix: IPv4Network
+    prefix: IPv4Network | IPv6Network
     nh: int
     label: int | None = None
     flags: int = 0
@@ -87,14 +89,14 @@ DISCARD_NH = Nexthop(0, NhType.DISCARD)
 class State:
     """All tables of one vRouter.
 
-    Routes are keyed by VRF, prefix length and network address as a number, bridge entries
+    Routes are keyed by IP version, VRF, prefix length and network address as a number, bridge entries
     by VRF and MAC, the rest by number. `vrfs` is the size of the VRF counter table.
     """
 
     name: str
     vifs: dict[int, Vif] = field(default_factory=dict)
     nexthops: dict[int, Nexthop] = field(default_factory=lambda: {0: DISCARD_NH})
-    routes: dict[tuple[int, int, int], Route] = field(default_factory=dict)
+    routes: dict[tuple[int, int, int, int], Route] = field(default_factory=dict)
     bridge: dict[tuple[int, bytes], BridgeEntry] = field(default_factory=dict)
     mpls: dict[int, int] = field(default_factory=dict)
     vxlan: dict[int, int] = field(default_factory=dict)
@@ -111,7 +113,8 @@ class State:
                 self.nexthops[thing.id] = thing
             elif isinstance(thing, Route):
                 prefix = thing.prefix
-                self.routes[thing.vrf, prefix.prefixlen, int(prefix.network_address)] = thing
+                number = int(prefix.network_address)
+                self.routes[prefix.version, thing.vrf, prefix.prefixlen, number] = thing
             else:
                 self.bridge[thing.vrf, thing.mac] = thing
         return self
@@ -139,13 +142,19 @@ class State:
         return nh.type == NhType.ENCAP and nh.oif is not None and nh.oif == self.agent_vif
 
     def lookup(self, vrf: int, address: bytes) -> Route | None:
-        """The route with the longest prefix that covers the address."""
+        """The route with the longest prefix that covers the address (of 4 or 16 bytes)."""
         addr = int.from_bytes(address, "big")
-        for plen in range(32, -1, -1):
-            route = self.routes.get((vrf, plen, addr >> (32 - plen) << (32 - plen)))
-            if route is not None:
-                return route
+        bits = len(address) * 8
+        version = 4 if bits == 32 else 6
+        for plen in range(bits, -1, -1):
+            key = version, vrf, plen, addr >> (bits - plen) << (bits - plen)
+            if key in self.routes:
+                return self.routes[key]
         return None
+
+    def has_inet6(self, vrf: int) -> bool:
+        """Whether the VRF has any IPv6 route: then its underlay speaks IPv6."""
+        return any(version == 6 and of == vrf for version, of, _, _ in self.routes)
 
     def stitched(self, route: Route) -> BridgeEntry | None:
         """The bridge entry that the route is stitched to, if it exists."""
@@ -157,9 +166,19 @@ def net(text: str) -> IPv4Network:
     return IPv4Network(text)
 
 
+def net6(text: str) -> IPv6Network:
+    """An IPv6 prefix from text."""
+    return IPv6Network(text)
+
+
 def ip(text: str) -> bytes:
     """An IPv4 address as 4 bytes."""
     return IPv4Address(text).packed
+
+
+def ip6(text: str) -> bytes:
+    """An IPv6 address as 16 bytes."""
+    return IPv6Address(text).packed
 
 
 def mac(text: str) -> bytes:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encapsulation: MPLSoGRE, MPLSoUDP and VXLAN over IPv4."""
+"""Encapsulation: MPLSoGRE, MPLSoUDP and VXLAN, over IPv4 or IPv6."""
 
 from .const import (
     ETH_IPV4,
+    ETH_IPV6,
     GRE_MPLS,
     PROTO_GRE,
     PROTO_UDP,
@@ -15,12 +16,13 @@ from .const import (
     UDP_VXLAN,
     VXLAN_I,
     Drop,
+    Family,
     NhFlag,
 )
 from .hash import hashword
 from .packet import Built, Packet
 from .state import Nexthop, Vif
-from .wire import Inner, mpls, outer_ipv4, parse_inner, udp
+from .wire import Inner, mpls, outer_ipv4, outer_ipv6, parse_inner, udp
 
 COUNTERS = {
     NhFlag.TUNNEL_GRE: "gre_mpls_tunnels",
@@ -34,13 +36,22 @@ def kind_of(nh: Nexthop) -> NhFlag | None:
     return next((kind for kind in COUNTERS if nh.has(kind)), None)
 
 
+def _hash(packet: Packet, inner: Inner) -> int | None:
+    if inner.hash_words is None:
+        return None
+    *words, proto = inner.hash_words
+    return hashword([*words, proto | packet.vrf], packet.state.hash_seed)
+
+
 def entropy_port(packet: Packet, inner: Inner, without: int) -> int:
     """The outer UDP source port: equal for packets of one flow; `without` if not valid IP."""
-    if inner.hash_words is None:
-        return without
-    *words, proto = inner.hash_words
-    value = hashword([*words, proto | packet.vrf], packet.state.hash_seed)
-    return SPORT_FIRST + (value * SPORT_RANGE >> 32)
+    value = _hash(packet, inner)
+    return without if value is None else SPORT_FIRST + (value * SPORT_RANGE >> 32)
+
+
+def flow_label(packet: Packet, inner: Inner) -> int:
+    """The outer IPv6 flow label: likewise; 0 if not valid IP."""
+    return (_hash(packet, inner) or 0) & 0xFFFFF
 
 
 def tunnel(packet: Packet, nh: Nexthop) -> Built:
@@ -60,9 +71,14 @@ def tunnel(packet: Packet, nh: Nexthop) -> Built:
     inner = parse_inner(packet.l2.proto, packet.l3_data)
     proto = PROTO_GRE if kind == NhFlag.TUNNEL_GRE else PROTO_UDP
     payload = _payload(packet, nh, kind, vif, inner, packet.label)
-    outer = outer_ipv4(proto, inner.ident, nh.sip, nh.dip, payload)
+    if nh.family == Family.INET6:
+        eth_type = ETH_IPV6
+        outer = outer_ipv6(proto, flow_label(packet, inner), nh.sip, nh.dip, payload)
+    else:
+        eth_type = ETH_IPV4
+        outer = outer_ipv4(proto, inner.ident, nh.sip, nh.dip, payload)
     packet.count_vrf(COUNTERS[kind])
-    return vif, nh.rewrite[:12].ljust(12, b"\0") + ETH_IPV4.to_bytes(2, "big") + outer
+    return vif, nh.rewrite[:12].ljust(12, b"\0") + eth_type.to_bytes(2, "big") + outer
 
 
 def _payload(

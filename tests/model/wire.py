@@ -8,12 +8,20 @@ from .const import (
     ETH_IPV4,
     ETH_IPV6,
     ETH_VLAN,
+    EXT_AUTH,
+    EXT_DEST_OPTIONS,
+    EXT_HOP_BY_HOP,
+    EXT_ROUTING,
+    EXT_WALKED,
+    ICMP6_NA,
     MAX_TAGS,
+    PROTO_ICMPV6,
     PROTO_TCP,
     PROTO_UDP,
     TTL,
 )
 
+EXTENSIONS = (EXT_HOP_BY_HOP, EXT_ROUTING, EXT_DEST_OPTIONS, EXT_AUTH)
 ETH_LEN = 14
 TAG_LEN = 4
 ARP_LEN = 28
@@ -135,6 +143,75 @@ def decrement_ttl(data: bytes) -> bytes:
     return data[:8] + struct.pack("!HH", new_word, ~total & 0xFFFF) + data[12:]
 
 
+@dataclass(frozen=True, slots=True)
+class IPv6:
+    """What the rules need of an IPv6 header."""
+
+    payload_len: int
+    next_header: int
+    hop_limit: int
+    src: bytes
+    dst: bytes
+
+
+IPV6_LEN = 40
+
+
+def parse_ipv6(data: bytes) -> IPv6:
+    """Read an IPv6 header; BadPacketError unless it, and the payload it promises, are there."""
+    if len(data) < IPV6_LEN or data[0] >> 4 != 6:
+        raise BadPacketError
+    payload_len, next_header, hop_limit = struct.unpack_from("!HBB", data, 4)
+    if IPV6_LEN + payload_len > len(data):
+        raise BadPacketError
+    return IPv6(payload_len, next_header, hop_limit, data[8:24], data[24:40])
+
+
+def decrement_hop_limit(data: bytes) -> bytes:
+    """An IPv6 packet with the hop limit one less."""
+    return data[:7] + bytes((data[7] - 1,)) + data[8:]
+
+
+def upper_layer(frame: bytes, at: int, proto: int) -> tuple[int, int] | None:
+    """Protocol and offset of what stands behind the extension headers from offset `at` on.
+
+    At most EXT_WALKED are walked over, and no fragment header; None if one is cut short or there
+    are more.
+    """
+    for _ in range(EXT_WALKED):
+        if proto not in EXTENSIONS:
+            break
+        if len(frame) < at + 2:
+            return None
+        following, length = frame[at], frame[at + 1]
+        at += (length + 2) * 4 if proto == EXT_AUTH else (length + 1) * 8
+        proto = following
+    if proto in EXTENSIONS or at > 0xFFFF:
+        return None
+    return proto, at
+
+
+def is_link_local(address: bytes) -> bool:
+    """Whether it lies in fe80::/10."""
+    return address[0] == 0xFE and address[1] & 0xC0 == 0x80
+
+
+def outer_ipv6(proto: int, flow: int, src: bytes, dst: bytes, payload: bytes) -> bytes:
+    """An outer IPv6 packet: traffic class 0, a flow label, hop limit 64."""
+    return struct.pack("!IHBB", 6 << 28 | flow, len(payload), proto, TTL) + src + dst + payload
+
+
+def advertisement(frame: bytes, target: bytes, mac: bytes, router: bool) -> bytes:
+    """The untagged solicitation turned into the answer "the target is at mac"."""
+    asked = parse_ipv6(frame[ETH_LEN:])
+    flags = 0x60000000 | (0x80000000 if router else 0)
+    message = struct.pack("!BBHI", ICMP6_NA, 0, 0, flags) + target + b"\x02\x01" + mac
+    pseudo = target + asked.src + struct.pack("!II", len(message), PROTO_ICMPV6)
+    message = message[:2] + struct.pack("!H", checksum(pseudo + message)) + message[4:]
+    head = struct.pack("!IHBB", 6 << 28, len(message), PROTO_ICMPV6, 255) + target + asked.src
+    return ether(frame[6:12], mac, ETH_IPV6) + head + message
+
+
 def outer_ipv4(proto: int, ident: int, src: bytes, dst: bytes, payload: bytes) -> bytes:
     """An outer IPv4 packet: TOS 0, DF clear, TTL 64."""
     head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), ident, 0, TTL, proto, 0) + src + dst
@@ -219,7 +296,7 @@ def parse_inner(proto: int, data: bytes) -> Inner:
         return Inner(v4.ident, v4.ttl, words)
     if proto == ETH_IPV6 and len(data) >= 40 and data[0] >> 4 == 6:
         words = _fold(data[8:24]), _fold(data[24:40]), _ports(data[6], data[40:44]), data[6] << 16
-        return Inner(0, 0, words)
+        return Inner(0, data[7], words)
     return NO_INNER
 
 

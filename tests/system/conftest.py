@@ -51,9 +51,16 @@ def make_lab() -> Iterator[MakeLab]:
     """Build labs by their options; all go when the module's tests are over."""
     made = contextlib.ExitStack()
 
-    def make(encap: str = "vxlan", forwarding: str = "l2", wire: str = "tso") -> Lab:
+    def make(
+        encap: str = "vxlan", forwarding: str = "l2", wire: str = "tso", underlay: str = "4"
+    ) -> Lab:
         plan = topology.plan(
-            "two-hosts", unique("t"), encap=encap, forwarding=forwarding, wire=wire
+            "two-hosts",
+            unique("t"),
+            encap=encap,
+            forwarding=forwarding,
+            wire=wire,
+            underlay=underlay,
         )
         made.callback(build.down, plan.id, lambda line: None)
         return build.up(plan, lambda line: None)

@@ -7,14 +7,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any, Self
 
 from vrouter.dpcore.names import NhType
+from vrouter.dpcore.object import known_abi
 from vrouter.dpcore.records import (
     BridgeEntry,
     Config,
+    IPAddress,
+    IPNetwork,
     Nexthop,
     Route,
     Vif,
@@ -85,12 +87,12 @@ class Nexthops:
 
 class Inet:
     def __init__(self) -> None:
-        self.table: dict[tuple[int, IPv4Network], Route] = {}
+        self.table: dict[tuple[int, IPNetwork], Route] = {}
 
-    def get(self, vrf: int, network: IPv4Network) -> Route | None:
+    def get(self, vrf: int, network: IPNetwork) -> Route | None:
         return self.table.get((vrf, network))
 
-    def lookup(self, vrf: int, address: IPv4Address) -> Route | None:
+    def lookup(self, vrf: int, address: IPAddress) -> Route | None:
         found = [one for one in self.table.values() if one.vrf == vrf and address in one.prefix]
         return max(found, key=lambda one: one.prefix.prefixlen, default=None)
 
@@ -98,7 +100,7 @@ class Inet:
         self.table[route.vrf, route.prefix] = route
         return route
 
-    def delete(self, vrf: int, network: IPv4Network) -> None:
+    def delete(self, vrf: int, network: IPNetwork) -> None:
         del self.table[vrf, network]
 
     def items(self, vrf: int | None = None) -> Iterator[Route]:
@@ -191,7 +193,7 @@ class Stats:
 class FakeConfig:
     def get(self) -> Config:
         return Config(
-            abi_version=1,
+            abi_version=known_abi() or 0,
             agent_vif=None,
             hash_seed=0,
             events=0,
@@ -206,7 +208,11 @@ class FakeCore:
         self.instance = FakeInstance()
         self.mpls, self.vxlan = Labels(), Labels()
         self.nexthops, self.inet, self.bridge = Nexthops(), Inet(), Bridge()
+        self.inet6 = Inet()
         self.vifs, self.stats, self.config = Vifs(), Stats(), FakeConfig()
+
+    def routes_of(self, prefix: IPNetwork | IPAddress) -> Inet:
+        return self.inet if prefix.version == 4 else self.inet6
 
     def __enter__(self) -> Self:
         return self

@@ -71,7 +71,7 @@ def test_first_contents(instance: Instance) -> None:
     types = Btf.from_object(objects.OBJECT)
     with array(instance, "config") as config:
         fields = types.layout("vr_config").unpack(config.get(0))
-    assert fields["abi_version"] == 1
+    assert fields["abi_version"] == 2
     assert fields["agent_vif"] == 65535
     assert fields["hash_seed"] != 0
     assert fields["loaded_ns"] > 0

@@ -121,7 +121,7 @@ def test_a_place_holder_may_lack_what_a_valid_one_needs(core: DpCore) -> None:
         ({"oif": 8}, BadValue, "no such vif"),
         ({"oif": None}, BadValue, "needs a vif"),
         ({"vrf": 65535}, BadValue, "vrf"),
-        ({"family": Family.INET6}, Refused, "IPv6 nexthops come later"),
+        ({"family": Family.INET6}, BadValue, "has IPv6 addresses"),
         ({"sip": None}, BadValue, "both outer addresses"),
         ({"rewrite": b"123"}, BadValue, "Ethernet header of 14"),
         ({"rewrite": bytes(33)}, BadValue, "longer than 32"),
@@ -186,7 +186,7 @@ def test_collect_frees_what_a_dead_writer_took(fresh: DpCore) -> None:
     fresh.nexthops._slots.allocate()
     fresh.nexthops._chunks.allocate()
     fresh.bridge._slots.allocate()
-    assert fresh.collect() == {"vif": 0, "nexthop": 2, "bridge": 1, "vxlan": 0}
+    assert fresh.collect() == {"vif": 0, "nexthop": 2, "inet6": 0, "bridge": 1, "vxlan": 0}
     assert in_use(fresh) == before
     assert fresh.nexthops.get(1) == kept
     assert sum(fresh.collect().values()) == 0

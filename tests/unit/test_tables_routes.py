@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import time
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 import pytest
 from tests.unit.table_fixtures import core, fresh, needs_root
 
+from vrouter.dpcore.changes import Change, Missed
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import BadValue, NoSuchEntry, Refused, TableFull
-from vrouter.dpcore.inet import _packer
 from vrouter.dpcore.names import BridgeFlag, RouteFlag
+from vrouter.dpcore.packing import packer
 from vrouter.dpcore.records import BridgeEntry, Route, VrfStats
 
 __all__ = ["core", "fresh"]
@@ -85,7 +86,7 @@ def test_label_and_flags_go_together(core: DpCore) -> None:
         ({"label": 1 << 24}, BadValue, "label"),
         ({"flags": RouteFlag(0x100)}, BadValue, "no such flag"),
         ({"bridge": 1 << 30}, BadValue, "bridge"),
-        ({"prefix": IPv6Network("2001:db8::/32")}, Refused, "IPv6 routes come later"),
+        ({"prefix": IPv6Network("2001:db8::/32")}, BadValue, "holds IPv4 prefixes"),
     ],
 )
 def test_wrong_routes(
@@ -104,7 +105,7 @@ def test_the_fast_packer_packs_as_the_layout_does(core: DpCore) -> None:
     ]:
         layout = core.layouts.layout(struct)
         values = [0x81, 0x0203, 0x0405, 6, 7][: len(names)]
-        packed = _packer(layout, names)(*values)
+        packed = packer(layout, names)(*values)
         assert packed == layout.pack(**dict(zip(names, values, strict=True)))
 
 
@@ -281,3 +282,95 @@ def test_opening_is_cheap_and_closing_lets_go(core: DpCore) -> None:
     opened.bridge.put(7, MAC, 1)
     opened.close()
     assert core.bridge.get(7, MAC) is not None
+
+
+# ---- inet6 -----------------------------------------------------------------------
+
+
+def net6(text: str) -> IPv6Network:
+    return IPv6Network(text)
+
+
+def test_longest_ipv6_prefix_and_fallback(core: DpCore) -> None:
+    for prefix, nh in [("::/0", 1), ("fd00::/16", 2), ("fd00:1::/65", 3), ("fd00:1::5/128", 4)]:
+        core.inet6.put(Route(vrf=11, prefix=net6(prefix), nh=nh))
+    core.inet6.put(Route(vrf=12, prefix=net6("fd00:1::5/128"), nh=5))
+
+    def takes(text: str) -> int:
+        found = core.inet6.lookup(11, IPv6Address(text))
+        assert found is not None
+        return found.nh
+
+    assert [takes(f"fd00:1::{last}") for last in ("5", "6", "8000:0:0:1")] == [4, 3, 2]
+    assert takes("2001:db8::1") == 1
+    assert core.inet6.get(11, net6("fd00:1::/64")) is None
+    core.inet6.delete(11, net6("fd00:1::5/128"))
+    assert takes("fd00:1::5") == 3
+    with pytest.raises(NoSuchEntry, match="VRF 11 has no route"):
+        core.inet6.delete(11, net6("fd00:1::5/128"))
+    core.inet6.put(Route(vrf=11, prefix=net6("fd00:1::/65"), nh=9, label=17))
+    assert [(str(r.prefix), r.nh, r.label) for r in core.inet6.items(11)] == [
+        ("::/0", 1, None),
+        ("fd00::/16", 2, None),
+        ("fd00:1::/65", 9, 17),
+    ]
+    assert core.inet6.delete_many([(11, net6("::/0")), (11, net6("::/1"))]) == 1
+    assert core.inet6.lookup(11, IPv6Address("2001:db8::1")) is None
+
+
+def test_ipv6_is_not_for_the_other_table(core: DpCore) -> None:
+    with pytest.raises(BadValue, match="holds IPv6 prefixes"):
+        core.inet6.put(Route(vrf=1, prefix=net("10.0.0.0/8"), nh=1))
+
+
+def test_lengths_are_counted_anew(core: DpCore) -> None:
+    """What a writer left that died is put right; what is there stays."""
+    core.inet6.put(Route(vrf=13, prefix=net6("fd00::/48"), nh=1))
+    core.inet6._count(13, 99, 1)
+    core.inet6._slots.allocate()
+    assert core.inet6.collect() == 1
+    assert core.inet6._in_use(13) == [48]
+    assert core.inet6.lookup(13, IPv6Address("fd00::1")) is not None
+
+
+# ---- changes ---------------------------------------------------------------------
+
+
+def test_changes_are_told_in_order(core: DpCore) -> None:
+    at = core.changes.done
+    entry = core.bridge.put(14, MAC, 3)
+    core.inet.put(Route(vrf=14, prefix=net("10.0.0.0/8"), nh=2, label=7, bridge=entry.index))
+    core.inet6.put(Route(vrf=14, prefix=net6("fd00::/8"), nh=3))
+    core.inet6.delete(14, net6("fd00::/8"))
+    core.inet.delete(14, net("10.0.0.0/8"))
+    core.bridge.delete(14, MAC)
+    _, found = core.changes.read(at)
+    changes = [one for one in found if isinstance(one, Change)]
+    assert [(one.operation.name, one.family.name) for one in changes] == [
+        ("ADD", "BRIDGE"),
+        ("ADD", "INET"),
+        ("ADD", "INET6"),
+        ("DELETE", "INET6"),
+        ("DELETE", "INET"),
+        ("DELETE", "BRIDGE"),
+    ]
+    assert (changes[1].mac, changes[1].mac_index, changes[1].label) == (MAC, entry.index, 7)
+    assert {one.vrf for one in changes} == {14}
+
+
+def test_a_slow_reader_is_told_what_it_missed(core: DpCore) -> None:
+    at, size = core.changes.done, core.changes.size
+    many = [Route(vrf=15, prefix=IPv4Network((0x0B000000 + i, 32)), nh=1) for i in range(size + 5)]
+    core.inet.put_many(many)
+    done, found = core.changes.read(at)
+    assert done == at + size + 5
+    assert found[0] == Missed(5)
+    assert len(found) == size + 1
+    core.inet.delete_many((15, route.prefix) for route in many)
+
+
+def test_what_failed_is_not_told(core: DpCore) -> None:
+    at = core.changes.done
+    with pytest.raises(RuntimeError), core.lock(), core.changes.noted([bytes(48)]):
+        raise RuntimeError
+    assert core.changes.read(at) == (at, [])

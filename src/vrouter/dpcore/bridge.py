@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
 
+from .changes import Operation
 from .errors import BadValue, NoSuchEntry, Refused, TableFull, VrouterError
 from .home import Home, check_label, check_mac
 from .names import BridgeFlag
@@ -60,20 +63,11 @@ class BridgeTable:
             return None
         at = index * self._step
         word = self._words[at + self._word_at]
-        flags = BridgeFlag(word >> (_NH_BITS + _LABEL_BITS) & _KNOWN)
-        if not flags & BridgeFlag.VALID:
+        if not word >> (_NH_BITS + _LABEL_BITS) & BridgeFlag.VALID:
             return None
-        key = self._key.unpack(self._bytes, (at + self._key_at) * 8)
-        label = word >> _NH_BITS & (1 << _LABEL_BITS) - 1
-        return BridgeEntry(
-            vrf=key["vrf"],
-            mac=key["mac"],
-            nh=word & (1 << _NH_BITS) - 1,
-            label=label if flags & BridgeFlag.LABEL_VALID else None,
-            flags=flags,
-            index=index,
-            packets=self._words[at + self._packets_at],
-        )
+        start = (at + self._key_at) * 8
+        entry = self._entry(bytes(self._bytes[start : start + 8]), word, index)
+        return replace(entry, packets=self._words[at + self._packets_at])
 
     def put(
         self, vrf: int, mac: bytes, nh: int, label: int | None = None, flags: int = 0
@@ -128,8 +122,9 @@ class BridgeTable:
             if found is None:
                 raise NoSuchEntry(f"VRF {vrf} has no bridge entry for {mac.hex(':')}")
             index = _index(found)
-            self._words[index * self._step + self._word_at] = 0
-            self._hash.delete(key)
+            with self._noted(Operation.DELETE, [self.by_index(index)]):
+                self._words[index * self._step + self._word_at] = 0
+                self._hash.delete(key)
             self._slots.retire(index)
 
     def items(self, vrf: int | None = None) -> Iterator[BridgeEntry]:
@@ -174,8 +169,29 @@ class BridgeTable:
         if self._words[at + self._word_at] == 0:
             # A writer died while it deleted: the entry is taken up again.
             self._fill(index, key, 0)
-        self._words[at + self._word_at] = word
+        with self._noted(Operation.ADD, [self._entry(key, word, index)]):
+            self._words[at + self._word_at] = word
         return index
+
+    def _entry(self, key: bytes, word: int, index: int) -> BridgeEntry:
+        """What a key and a word say; its packets are not counted here."""
+        fields = self._key.unpack(key)
+        flags = BridgeFlag(word >> (_NH_BITS + _LABEL_BITS) & _KNOWN)
+        label = word >> _NH_BITS & (1 << _LABEL_BITS) - 1
+        return BridgeEntry(
+            vrf=fields["vrf"],
+            mac=fields["mac"],
+            nh=word & (1 << _NH_BITS) - 1,
+            label=label if flags & BridgeFlag.LABEL_VALID else None,
+            flags=flags,
+            index=index,
+        )
+
+    def _noted(
+        self, operation: Operation, entries: Iterable[BridgeEntry | None]
+    ) -> AbstractContextManager[None]:
+        log = self._home.changes
+        return log.noted([log.bridge(operation, entry) for entry in entries if entry is not None])
 
     def _add(self, key: bytes, word: int) -> int:
         self._add_many({key: word})
@@ -189,7 +205,12 @@ class BridgeTable:
                 index = self._slots.allocate()
                 items.append((key, index.to_bytes(4, sys.byteorder)))
                 self._fill(index, key, word)
-            self._hash.set_many(items)
+            entries = (
+                self._entry(key, word, _index(value))
+                for (key, value), word in zip(items, fresh.values(), strict=True)
+            )
+            with self._noted(Operation.ADD, entries):
+                self._hash.set_many(items)
         except TableFull:
             self._withdraw(items)
             raise

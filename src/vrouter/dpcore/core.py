@@ -11,15 +11,18 @@ from vrouter import __version__
 
 from .bridge import BridgeTable
 from .btf import Btf
+from .changes import ChangeLog
 from .config import ConfigTable
 from .contents import abi_version
 from .errors import OtherAbi
 from .home import Home
 from .inet import InetTable
+from .inet6 import Inet6Table
 from .instance import Instance, find_instance
 from .mpls import MplsTable
 from .nexthops import NexthopTable
 from .object import CONFIG, known_abi
+from .records import IPAddress, IPNetwork
 from .stats import Stats
 from .vifs import VifTable
 from .vxlan import VxlanTable
@@ -65,7 +68,7 @@ class DpCore:
 
     def close(self) -> None:
         """Closes all maps; dp-core goes on without us."""
-        for name in ("bridge", "config"):
+        for name in ("bridge", "config", "inet6"):
             table = self.__dict__.pop(name, None)
             if table is not None:
                 table.close()
@@ -109,6 +112,20 @@ class DpCore:
         return InetTable(self._home)
 
     @cached_property
+    def inet6(self) -> Inet6Table:
+        """IPv6 routes."""
+        return Inet6Table(self._home)
+
+    def routes_of(self, prefix: IPNetwork | IPAddress) -> InetTable | Inet6Table:
+        """The table that holds prefixes and addresses of that IP version."""
+        return self.inet if prefix.version == 4 else self.inet6
+
+    @property
+    def changes(self) -> ChangeLog:
+        """What was done to routes and MACs, by whoever did it."""
+        return self._home.changes
+
+    @cached_property
     def bridge(self) -> BridgeTable:
         """MAC addresses."""
         return BridgeTable(self._home)
@@ -138,6 +155,7 @@ class DpCore:
         return {
             "vif": self.vifs.collect(),
             "nexthop": self.nexthops.collect(),
+            "inet6": self.inet6.collect(),
             "bridge": self.bridge.collect(),
             "vxlan": self.vxlan.collect(),
         }

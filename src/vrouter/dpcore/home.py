@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from . import libbpf
 from .btf import Btf
+from .changes import ChangeLog
 from .errors import BadValue, Reloaded, VrouterError
 from .instance import Instance
 from .layout import Layout
@@ -90,9 +91,13 @@ class Home:
         self._btf: Btf | None = None
         self._pins, self._staging = instance.pin_dir, instance.staging_dir
         self._made = _inode(self._pins)
+        self._changes: ChangeLog | None = None
 
     def close(self) -> None:
         """Closes every map that was opened."""
+        if self._changes is not None:
+            self._changes.close()
+            self._changes = None
         for words in self._words.values():
             words.close()
         for opened in self._maps.values():
@@ -123,6 +128,13 @@ class Home:
                     return False
         self._made, self._btf = made, None
         return True
+
+    @property
+    def changes(self) -> ChangeLog:
+        """Where writers of routes and MACs note what they do."""
+        if self._changes is None:
+            self._changes = ChangeLog(self)
+        return self._changes
 
     @property
     def btf(self) -> Btf:

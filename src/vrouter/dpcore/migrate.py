@@ -39,6 +39,7 @@ _RETIRE: Final = {
     "member_slots": "member_retire",
     "bridge": "bridge_retire",
     "vxlan": "vxlan_retire",
+    "inet6_slots": "inet6_retire",
 }
 _IN_USE: Final = 1
 _FIXED: Final = {"vif_by_ifindex": "ifindexes"}

@@ -53,12 +53,14 @@ def check_nexthop(home: Home, nexthop: Nexthop) -> None:
 def _check_kind(nexthop: Nexthop) -> None:
     if nexthop.type not in list(NhType) or nexthop.type == NhType.DEAD:
         raise BadValue("type", int(nexthop.type), "types are 1 (Receive) to 8 (L2 Receive)")
-    if nexthop.family == Family.INET6:
-        raise Refused("IPv6 nexthops come later: families INET and BRIDGE work")
     if nexthop.family not in list(Family):
-        raise BadValue("family", int(nexthop.family), "families are 2 (INET) and 7 (BRIDGE)")
-    if nexthop.type == NhType.RECEIVE and nexthop.family != Family.INET:
-        raise BadValue("family", int(nexthop.family), "a Receive nexthop is of family 2 (INET)")
+        raise BadValue(
+            "family", int(nexthop.family), "families are 2 (INET), 7 (BRIDGE) and 10 (INET6)"
+        )
+    if nexthop.type == NhType.RECEIVE and nexthop.family == Family.BRIDGE:
+        raise BadValue(
+            "family", int(nexthop.family), "a Receive nexthop is of family 2 (INET) or 10 (INET6)"
+        )
     if int(nexthop.flags) & ~_KNOWN:
         raise BadValue("flags", hex(int(nexthop.flags) & ~_KNOWN), "nexthops have no such flag")
     for flag, what in _LATER.items():
@@ -94,6 +96,7 @@ def _check_tunnel(nexthop: Nexthop) -> None:
         raise BadValue(
             "flags", hex(nexthop.flags), "a tunnel is one of MPLSoGRE, MPLSoUDP and VXLAN"
         )
+    _check_versions(nexthop)
     if not nexthop.flags & _F.VALID:
         return
     for field in ("sip", "dip"):
@@ -105,6 +108,20 @@ def _check_tunnel(nexthop: Nexthop) -> None:
         )
     if nexthop.flags & _F.L3_VXLAN and nexthop.rw_dst_mac is None:
         raise BadValue("rw_dst_mac", None, "L3 VXLAN needs the MAC of the remote router")
+
+
+def _check_versions(nexthop: Nexthop) -> None:
+    wanted = 6 if nexthop.family == Family.INET6 else 4
+    for field in ("sip", "dip"):
+        address = getattr(nexthop, field)
+        if address is not None and address.version != wanted:
+            raise BadValue(
+                field,
+                str(address),
+                f"a tunnel of family {nexthop.family.name} has IPv{wanted} addresses",
+            )
+        if address is not None and address.is_multicast:
+            raise BadValue(field, str(address), "the ends of a tunnel are single hosts")
 
 
 def _check_composite(home: Home, nexthop: Nexthop) -> None:

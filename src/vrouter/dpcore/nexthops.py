@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from .errors import NoSuchEntry, Refused
@@ -28,7 +28,7 @@ from .names import (
     NhType,
 )
 from .nexthop_checks import check_nexthop
-from .records import Member, Nexthop
+from .records import IPAddress, Member, Nexthop
 from .slots import SlotAllocator
 
 _REWRITERS = (NhType.ENCAP, NhType.TUNNEL)
@@ -120,6 +120,10 @@ class NexthopTable:
         nh_at = home.layout("vr_route").fields["nh"].offset
         for _, value in home.lpm("inet").items():
             counts[_word(value, nh_at)] += 1
+        nh_at += home.layout("vr_inet6_entry").fields["route"].offset
+        routes6 = home.array("inet6_slots")
+        for _, value in home.hash("inet6_hash").items():
+            counts[_word(routes6.get(_word(value, 0)), nh_at)] += 1
         counts.update(word & ~ENTRY_VALID for _, word in home.words("mpls").nonzero())
         counts.update(word & ENTRY_VALID - 1 for _, word in home.words("vxlan").nonzero())
         bridge = home.array("bridge")
@@ -216,8 +220,10 @@ class NexthopTable:
             flags=int(nexthop.flags),
             members=chain,
             member_count=len(nexthop.members),
-            sip=int(nexthop.sip or 0),
-            dip=int(nexthop.dip or 0),
+            sip=_of(IPv4Address, nexthop.sip),
+            dip=_of(IPv4Address, nexthop.dip),
+            sip6=_of(IPv6Address, nexthop.sip).to_bytes(16),
+            dip6=_of(IPv6Address, nexthop.dip).to_bytes(16),
             sport=nexthop.sport,
             dport=nexthop.dport,
             vrf=nexthop.vrf,
@@ -239,6 +245,10 @@ class NexthopTable:
                 for m in chunk["member"][: chunk["count"]]
             ]
         mac = fields["rw_dst_mac"]
+        addresses = {}
+        for name in ("sip", "dip"):
+            value, value6 = IPv4Address(fields[name]), IPv6Address(fields[f"{name}6"])
+            addresses[name] = value if int(value) else value6 if int(value6) else None
         return Nexthop(
             id=fields["id"],
             type=NhType(fields["type"]),
@@ -246,8 +256,8 @@ class NexthopTable:
             flags=NhFlag(fields["flags"]),
             vrf=fields["vrf"],
             oif=None if fields["oif"] == VIF_NONE else fields["oif"],
-            sip=IPv4Address(fields["sip"]) if fields["sip"] else None,
-            dip=IPv4Address(fields["dip"]) if fields["dip"] else None,
+            sip=addresses["sip"],
+            dip=addresses["dip"],
             sport=fields["sport"],
             dport=fields["dport"],
             encap_family=fields["encap_family"],
@@ -255,6 +265,11 @@ class NexthopTable:
             rw_dst_mac=mac if any(mac) else None,
             members=tuple(members),
         )
+
+
+def _of(kind: type[IPAddress], address: IPAddress | None) -> int:
+    """The address as a number if it is of that version, else 0."""
+    return int(address) if isinstance(address, kind) else 0
 
 
 def _word(value: bytes, offset: int) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Self
 
 from .names import (
@@ -24,6 +24,9 @@ from .names import (
     VifTransport,
     VifType,
 )
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
 
 ZERO_MAC = bytes(6)
 NO_VIF_FLAGS = VifFlag(0)
@@ -76,7 +79,8 @@ class Member:
 class Nexthop:
     """What happens to a packet next.
 
-    oif: idx of the vif it leaves by. sip, dip: outer addresses of a Tunnel.
+    oif: idx of the vif it leaves by. sip, dip: outer addresses of a Tunnel, both of one
+    version; family is INET6 for IPv6.
     encap_family: an EtherType, for display. rewrite: the L2 header (dmac, smac, type)
     that an Encap or Tunnel puts on, at most 32 bytes. rw_dst_mac: MAC of the remote
     router (L3 VXLAN). members: of a Composite.
@@ -88,8 +92,8 @@ class Nexthop:
     flags: NhFlag = NhFlag.VALID
     vrf: int = 0
     oif: int | None = None
-    sip: IPv4Address | None = None
-    dip: IPv4Address | None = None
+    sip: IPAddress | None = None
+    dip: IPAddress | None = None
     sport: int = 0
     dport: int = 0
     encap_family: int = 0
@@ -100,10 +104,11 @@ class Nexthop:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
-    """An inet route. bridge: index of the stitched bridge entry, 0 for none."""
+    """An inet or inet6 route, as its prefix says. bridge: index of the stitched bridge
+    entry, 0 for none."""
 
     vrf: int
-    prefix: IPv4Network
+    prefix: IPNetwork
     nh: int
     label: int | None = None
     flags: RouteFlag = NO_ROUTE_FLAGS

@@ -27,6 +27,7 @@ _TEST_COPIES: Final = 1 << 20
 _HASH_ELEMENT: Final = 48
 _HASH_BUCKET: Final = 16
 _LPM_NODE: Final = 64
+_GROWING: Final = {"inet6_hash"}  # its elements are made when they are needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,9 +35,10 @@ class Sizes:
     """Entries of each table whose size may be chosen; upstream's by default.
 
     `spare_*`: slots beyond the table, for entries that were replaced less than a
-    second ago. `members`: chunks of 31 members of composites. `ifindexes`: an
-    ifindex below it is found fastest. `events`: bytes of the ring buffer, a power
-    of two of at least 4096.
+    second ago. `routes` are IPv4's, `routes6` IPv6's. `changes`: how many changes of routes and
+    MACs a reader of them may lag behind. `members`: chunks of 31 members of composites.
+    `ifindexes`: an ifindex below it is found fastest. `events`: bytes of the ring buffer, a
+    power of two of at least 4096.
     """
 
     nexthops: int = 524288
@@ -47,6 +49,8 @@ class Sizes:
     vnis: int = 16384
     vrfs: int = 4096
     routes: int = 1048576
+    routes6: int = 262144
+    changes: int = 65536
     bridge: int = 315392
     ifindexes: int = 65536
     events: int = 262144
@@ -75,6 +79,8 @@ class Sizes:
             vnis=found["vxlan_hash"],
             vrfs=found["vrf_stats"],
             routes=found["inet"],
+            routes6=found["inet6_hash"],
+            changes=found["route_changes"],
             bridge=found["bridge_hash"],
             ifindexes=found["vif_by_ifindex"],
             events=found["events"],
@@ -131,6 +137,13 @@ class Sizes:
             "vxlan_retire": self.vnis + 1,
             "vrf_stats": self.vrfs,
             "inet": self.routes,
+            "inet6_hash": self.routes6,
+            # a quarter more, for those replaced or deleted less than a second ago
+            "inet6_slots": self.routes6 + self.routes6 // 4 + 1,
+            "inet6_retire": self.routes6 + self.routes6 // 4 + 1,
+            "inet6_lengths": self.vrfs,
+            "inet6_counts": self.vrfs,
+            "route_changes": self.changes,
             "bridge_hash": self.bridge,
             "bridge": self.bridge + 1,
             "bridge_retire": self.bridge + 1,
@@ -139,7 +152,8 @@ class Sizes:
         }
 
     def memory(self, cpus: int, object_path: Path | None = None) -> dict[str, int]:
-        """Bytes of kernel memory by map once loaded, empty; routes cost `route_bytes()` each more.
+        """Bytes of kernel memory by map once loaded, empty; IPv4 routes cost `route_bytes()` each
+        more, IPv6 ones `_HASH_ELEMENT` and key and value.
 
         cpus: the CPUs that the kernel may ever have (per-CPU maps). The sizes of
         the values are read from the object, as load() finds it.
@@ -149,7 +163,7 @@ class Sizes:
         entries = self.entries()
         return {
             one.name: _bytes(
-                one.kind,
+                "empty_hash" if one.name in _GROWING else one.kind,
                 entries.get(one.name, one.max_entries),
                 one.key_size,
                 one.value_size,
@@ -172,6 +186,8 @@ def _bytes(kind: str, entries: int, key: int, value: int, cpus: int) -> int:
     if kind == "hash":
         buckets = 1 << (entries - 1).bit_length()
         return buckets * _HASH_BUCKET + (entries + cpus) * (_HASH_ELEMENT + key + value)
+    if kind == "empty_hash":
+        return (1 << (entries - 1).bit_length()) * _HASH_BUCKET
     if kind == "lpm_trie":
         return 0
     if kind == "ringbuf":
@@ -189,6 +205,8 @@ SMALL: Final = Sizes(
     vnis=256,
     vrfs=64,
     routes=16384,
+    routes6=4096,
+    changes=4096,
     bridge=4096,
     ifindexes=4096,
     events=65536,

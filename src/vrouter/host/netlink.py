@@ -192,9 +192,10 @@ class Netlink:
             )
 
     def add_default_route(self, gateway: str) -> None:
-        """Add an IPv4 default route to the main table."""
+        """Add a default route, of the gateway's IP version, to the main table."""
         with _explain(f"cannot add a default route by {gateway}"):
-            self._socket.route("add", dst="default", gateway=gateway)
+            family = socket.AF_INET6 if ":" in gateway else socket.AF_INET
+            self._socket.route("add", dst="default", gateway=gateway, family=family)
 
     def flush_neighbours(self, name: str) -> None:
         """Forget the device's ARP and ND entries."""

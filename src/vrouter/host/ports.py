@@ -21,7 +21,7 @@ _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 
 @dataclass(frozen=True)
 class Port:
-    """A guest's end of a veth: its device, addresses and gateway."""
+    """A guest's end of a veth: its device, addresses and gateways; IPv6 if it has `ip6`."""
 
     netns: str
     device: str
@@ -30,6 +30,9 @@ class Port:
     prefix: int
     gateway: str
     mtu: int
+    ip6: str = ""
+    prefix6: int = 64
+    gateway6: str = ""
 
 
 def make_veth(name: str, port: Port) -> Link:
@@ -45,8 +48,13 @@ def make_veth(name: str, port: Port) -> Link:
     with netns.enter(port.netns), Netlink() as links:
         links.up("lo")
         links.add_address(port.device, port.ip, port.prefix)
+        if port.ip6:
+            quiet_ipv6(port.device)
+            links.add_address(port.device, port.ip6, port.prefix6)
         links.up(port.device)
         links.add_default_route(port.gateway)
+        if port.gateway6:
+            links.add_default_route(port.gateway6)
     with Netlink() as links:
         return links.need(name)
 
@@ -79,6 +87,26 @@ def delete(name: str) -> bool:
     """Delete a port of the current namespace; False if there is none of that name."""
     with Netlink() as links:
         return links.delete(name)
+
+
+_QUIET = {
+    "accept_ra": 0,
+    "router_solicitations": 0,
+    "dad_transmits": 0,
+    "accept_dad": 0,
+    "addr_gen_mode": 1,  # no link-local address
+    # the second report of a group that was joined: in a day or so
+    "mldv1_unsolicited_report_interval": 86_400_000,
+    "mldv2_unsolicited_report_interval": 86_400_000,
+    "disable_ipv6": 0,
+}
+
+
+def quiet_ipv6(device: str) -> None:
+    """Switch IPv6 on for `device` (or `all`, `default`) of the current namespace, such that
+    nothing is sent but what somebody asked for: no DAD, no solicitations for routers."""
+    for name, value in _QUIET.items():
+        netns.sysctl(f"net/ipv6/conf/{device}/{name}", value)
 
 
 def _silence(name: str) -> None:

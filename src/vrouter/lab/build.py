@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import Refused, VrouterError
@@ -103,7 +103,8 @@ def is_whole(lab: Lab) -> bool:
 def _options(lab: Lab) -> str:
     if lab.lab == "one-host":
         return f"one-host --stage {lab.stage} --wire {lab.wire}"
-    return f"--encap {lab.encap} --forwarding {lab.forwarding} --wire {lab.wire}"
+    options = f"--encap {lab.encap} --forwarding {lab.forwarding} --wire {lab.wire}"
+    return f"{options} --underlay {lab.underlay}"
 
 
 def _next_stage(there: Lab, lab: Lab, say: Say) -> Lab:
@@ -157,6 +158,11 @@ def _wire(lab: Lab) -> None:
             if lab.wire == "plain":
                 offload.make_plain(NIC)
             links.add_address(NIC, end.ip, 24)
+            if lab.underlay == "6":
+                # vhost0, which takes the address over, is yet to come
+                for scope in ("all", "default", NIC):
+                    ports.quiet_ipv6(scope)
+                links.add_address(NIC, end.ip6, 64)
             links.up(NIC)
             if end in lab.hosts and lab.gateways:
                 links.add_default_route(lab.gateways[0].ip)
@@ -189,6 +195,9 @@ def _vm(core: DpCore, lab: Lab, vm: Vm) -> None:
             prefix=int(network.subnet.partition("/")[2]),
             gateway=network.gateway,
             mtu=VM_MTU,
+            ip6=vm.ip6,
+            prefix6=int(network.subnet6.partition("/")[2]),
+            gateway6=network.gateway6,
         ),
     )
     core.vifs.add(
@@ -200,6 +209,7 @@ def _vm(core: DpCore, lab: Lab, vm: Vm) -> None:
             mac=ROUTER_MAC,
             nh_id=l3_encap(lab, vm),
             ip=IPv4Address(vm.ip),
+            ip6=IPv6Address(vm.ip6),
             os_ifindex=link.ifindex,
             ifindex=link.ifindex,
             peer=True,

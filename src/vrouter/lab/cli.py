@@ -35,6 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wire", choices=topology.WIRES, default="tso",
         help="a wire with segmentation offload, or without any offload (tso)",
     )  # fmt: skip
+    up.add_argument(
+        "--underlay", choices=topology.UNDERLAYS,
+        help="IP version of the tunnels' outer headers (4)",
+    )  # fmt: skip
     up.add_argument("--id", help=f"prefix of all its names (default: ${_ENV}, else LAB)")
 
     show = actions.add_parser("show", help="name the nodes of a lab")
@@ -83,6 +87,7 @@ def _up(args: argparse.Namespace) -> int:
         forwarding=args.forwarding,
         wire=args.wire,
         stage=args.stage,
+        underlay=args.underlay,
     )
     lab = build.up(wanted, _say)
     _print_lab(lab)

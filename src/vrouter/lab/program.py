@@ -4,19 +4,19 @@
 Numbers of nexthops follow upstream's convention: 1 Discard, 2 unused, 3 L2 Receive, then the
 host's own; each network has 32 of its own above 64.
 
-l2: MACs of the same network are bridged, ARP is answered with the VM's own MAC (stitched).
-l3: ARP is answered with the router's MAC 00:00:5e:00:01:00, so every packet is routed.
+l2: MACs of the same network are bridged, ARP and ND are answered with the VM's own MAC (stitched).
+l3: they are answered with the router's MAC 00:00:5e:00:01:00, so every packet is routed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address, ip_network
 
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import NoSuchEntry
 from vrouter.dpcore.names import Family, NhFlag, NhType, RouteFlag
-from vrouter.dpcore.records import Member, Nexthop, Route, Vif
+from vrouter.dpcore.records import IPNetwork, Member, Nexthop, Route, Vif
 from vrouter.host.vhost import VHOST
 from vrouter.lab.topology import NIC, ROUTER_MAC, Host, Lab, Network, Vm, mac_bytes
 
@@ -27,7 +27,7 @@ _NH_TUNNELS = 16  # + 2 * number of the far host: L2 payload; one more: L3 VXLAN
 _NH_NETWORKS = 64  # + 32 * VRF
 _TRANSLATE, _FLOOD, _FLOOD_LOCAL, _FLOOD_REMOTE, _VMS = 0, 1, 2, 3, 8
 BROADCAST = bytes([0xFF] * 6)
-_IPV4, _ARP = b"\x08\x00", 0x0806
+_IPV4, _IPV6, _ARP = b"\x08\x00", b"\x86\xdd", 0x0806
 _TUNNEL_FLAGS = {
     "vxlan": NhFlag.TUNNEL_VXLAN,
     "mplsoudp": NhFlag.TUNNEL_UDP_MPLS,
@@ -48,8 +48,9 @@ def _of_network(network: Network, what: int) -> int:
     return _NH_NETWORKS + 32 * network.vrf + what
 
 
-def _slash32(ip: str) -> IPv4Network:
-    return IPv4Network(f"{ip}/32")
+def _alone(ip: str) -> IPNetwork:
+    """The prefix of one address: /32 or /128."""
+    return ip_network(ip)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,13 @@ class _Programmer:
     @property
     def vxlan(self) -> bool:
         return self.lab.encap == "vxlan"
+
+    @property
+    def over_ipv6(self) -> bool:
+        return self.lab.underlay == "6"
+
+    def _route(self, route: Route) -> None:
+        self.core.routes_of(route.prefix).put(route)
 
     def vif(self, name: str) -> Vif:
         found = self.core.vifs.by_name(name)
@@ -83,7 +91,9 @@ class _Programmer:
         nexthops.put(Nexthop(id=NH_L2_RECEIVE, type=NhType.L2_RECEIVE, family=Family.BRIDGE))
         vhost = self.vif(VHOST).idx
         nexthops.put(Nexthop(id=NH_VHOST, type=NhType.RECEIVE, oif=vhost))
-        self.core.inet.put(Route(vrf=0, prefix=_slash32(self.host.ip), nh=NH_VHOST))
+        self._route(Route(vrf=0, prefix=_alone(self.host.ip), nh=NH_VHOST))
+        if self.over_ipv6:
+            self._route(Route(vrf=0, prefix=_alone(self.host.ip6), nh=NH_VHOST))
         for other in self.others():
             nexthops.put(self._tunnel_to(other, l3_vxlan=False))
             if self.vxlan:
@@ -91,14 +101,17 @@ class _Programmer:
 
     def _tunnel_to(self, other: Host, *, l3_vxlan: bool) -> Nexthop:
         extra = NhFlag.L3_VXLAN if l3_vxlan else NhFlag(0)
+        ends = (self.host.ip6, other.ip6) if self.over_ipv6 else (self.host.ip, other.ip)
+        macs = mac_bytes(other.mac) + mac_bytes(self.host.mac)
         return Nexthop(
             id=_tunnel(other, l3_vxlan=l3_vxlan),
             type=NhType.TUNNEL,
+            family=Family.INET6 if self.over_ipv6 else Family.INET,
             flags=NhFlag.VALID | _TUNNEL_FLAGS[self.lab.encap] | extra,
             oif=self.vif(NIC).idx,
-            sip=IPv4Address(self.host.ip),
-            dip=IPv4Address(other.ip),
-            rewrite=mac_bytes(other.mac) + mac_bytes(self.host.mac) + _IPV4,
+            sip=ip_address(ends[0]),
+            dip=ip_address(ends[1]),
+            rewrite=macs + (_IPV6 if self.over_ipv6 else _IPV4),
             rw_dst_mac=mac_bytes(other.mac) if l3_vxlan else None,
         )
 
@@ -176,14 +189,15 @@ class _Programmer:
         """Frames for the router leave the bridge: the VMs' gateway, and us as L3 VXLAN peer."""
         for mac in (ROUTER_MAC, mac_bytes(self.host.mac)):
             self.core.bridge.put(network.vrf, mac, NH_L2_RECEIVE)
-        self.core.inet.put(
-            Route(
-                vrf=network.vrf,
-                prefix=_slash32(network.gateway),
-                nh=NH_L2_RECEIVE,
-                flags=RouteFlag.ARP_PROXY,
+        for gateway in (network.gateway, network.gateway6):
+            self._route(
+                Route(
+                    vrf=network.vrf,
+                    prefix=_alone(gateway),
+                    nh=NH_L2_RECEIVE,
+                    flags=RouteFlag.ARP_PROXY,
+                )
             )
-        )
 
     def _reach_remote(self, network: Network, vm: Vm) -> None:
         far = self.lab.host(vm.host)
@@ -215,16 +229,17 @@ class _Programmer:
         flags = RouteFlag.ARP_PROXY
         if route_label is not None:
             flags |= RouteFlag.LABEL_VALID
-        self.core.inet.put(
-            Route(
-                vrf=network.vrf,
-                prefix=_slash32(vm.ip),
-                nh=routed,
-                label=route_label,
-                flags=flags,
-                bridge=stitched,
+        for address in (vm.ip, vm.ip6):
+            self._route(
+                Route(
+                    vrf=network.vrf,
+                    prefix=_alone(address),
+                    nh=routed,
+                    label=route_label,
+                    flags=flags,
+                    bridge=stitched,
+                )
             )
-        )
 
 
 def program(core: DpCore, lab: Lab, host: Host) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 from vrouter.dpcore.errors import UsageError
@@ -25,23 +25,25 @@ STAGES = (1, 2)
 ENCAPS = ("vxlan", "mplsoudp", "mplsogre")
 FORWARDINGS = ("l2", "l3")
 WIRES = ("tso", "plain")
+UNDERLAYS = ("4", "6")
 NIC = "eth0"
 VM_DEVICE = "eth0"
 WIRE_MTU = 1500
 ONE_HOST_MTU = 9001  # jumbo frames, as many a machine's NIC has them
-VM_MTU = 1400  # the longest overhead, VXLAN's 50 bytes, fits the wire with room to spare
+VM_MTU = 1400  # the longest overhead, VXLAN's 70 bytes over IPv6, fits the wire
 ROUTER_MAC = bytes.fromhex("00005e000100")
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
 @dataclass(frozen=True)
 class Host:
-    """A host or gateway: its underlay address and its NIC's MAC (text)."""
+    """A host or gateway: its underlay addresses and its NIC's MAC (text)."""
 
     name: str
     number: int
     ip: str
     mac: str
+    ip6: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Network:
     flood_label: int
     subnet: str
     gateway: str
+    subnet6: str = ""
+    gateway6: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Vm:
     mac: str
     l3_label: int
     l2_label: int
+    ip6: str = ""
 
     @property
     def tap(self) -> str:
@@ -96,6 +101,7 @@ class Lab:
     phase: str = "building"
     pid: int = 0
     pid_start: int = 0
+    underlay: str = "4"
 
     def netns(self, node: str) -> str:
         """Name of a node's network namespace."""
@@ -142,6 +148,7 @@ class Lab:
             nodes[host.name] = {
                 "kind": "host",
                 "ip": host.ip,
+                "ip6": host.ip6,
                 "mac": host.mac,
                 "netns": self.netns(host.name),
                 "instance": self.instance(host.name),
@@ -159,6 +166,7 @@ class Lab:
                 "host": vm.host,
                 "network": vm.network,
                 "ip": vm.ip,
+                "ip6": vm.ip6,
                 "mac": vm.mac,
                 "netns": self.netns(vm.name),
             }
@@ -169,6 +177,7 @@ class Lab:
             "forwarding": self.forwarding,
             "wire": self.wire,
             "stage": self.stage,
+            "underlay": self.underlay,
             "phase": self.phase,
             "nodes": nodes,
         }
@@ -195,9 +204,11 @@ def plan(
     encap: str | None = None,
     forwarding: str | None = None,
     wire: str = "tso",
+    underlay: str | None = None,
     stage: int | None = None,
 ) -> Lab:
-    """The plan of lab `lab` under id `lab_id`; None is the lab's default.
+    """The plan of lab `lab` under id `lab_id`; None is the lab's default. `underlay`: IP version
+    of the tunnels.
 
     UsageError for an unknown lab or an option that it has no use for.
     """
@@ -205,16 +216,19 @@ def plan(
         raise UsageError(f"there is no lab {lab!r}; there are: {', '.join(LABS)}")
     check_id(lab_id)
     if lab == "one-host":
-        if encap or forwarding:
-            raise UsageError("lab one-host has no tunnels: --encap and --forwarding are two-hosts'")
+        if encap or forwarding or underlay:
+            raise UsageError(
+                "lab one-host has no tunnels: --encap, --forwarding and --underlay are two-hosts'"
+            )
         return _one_host(lab_id, wire, stage or STAGES[-1])
     if stage is not None:
         raise UsageError("lab two-hosts has no stages: --stage is one-host's")
-    return _two_hosts(lab_id, encap or "vxlan", forwarding or "l2", wire)
+    return _two_hosts(lab_id, encap or "vxlan", forwarding or "l2", wire, underlay or "4")
 
 
 def _underlay(number: int, name: str) -> Host:
-    return Host(name, number, f"172.30.0.{number}", f"02:00:00:00:00:{number:02x}")
+    mac = f"02:00:00:00:00:{number:02x}"
+    return Host(name, number, f"172.30.0.{number}", mac, f"2001:db8:30::{number}")
 
 
 def _one_host(lab_id: str, wire: str, stage: int) -> Lab:
@@ -233,12 +247,14 @@ def _one_host(lab_id: str, wire: str, stage: int) -> Lab:
     )
 
 
-def _two_hosts(lab_id: str, encap: str, forwarding: str, wire: str) -> Lab:
+def _two_hosts(lab_id: str, encap: str, forwarding: str, wire: str, underlay: str) -> Lab:
     hosts = (_underlay(1, "h1"), _underlay(2, "h2"))
     subnet = IPv4Network("10.1.1.0/24")
     gateway = str(subnet.broadcast_address - 1)
+    subnet6 = IPv6Network("fd00:10:1:1::/64")
+    gateway6 = str(subnet6[0xFE])
     networks = tuple(
-        Network(name, vrf, 5000 + vrf, 500 + vrf, str(subnet), gateway)
+        Network(name, vrf, 5000 + vrf, 500 + vrf, str(subnet), gateway, str(subnet6), gateway6)
         for vrf, name in ((1, "blue"), (2, "red"))
     )
     places = (  # number, host, network, last byte of IP and MAC
@@ -258,7 +274,10 @@ def _two_hosts(lab_id: str, encap: str, forwarding: str, wire: str) -> Lab:
             mac=f"02:00:0a:01:01:{last:02x}",
             l3_label=100 + number,
             l2_label=200 + number,
+            ip6=str(subnet6[last]),
         )
         for number, host, network, last in places
     )
-    return Lab(lab_id, "two-hosts", encap, forwarding, wire, hosts, networks, vms)
+    return Lab(
+        lab_id, "two-hosts", encap, forwarding, wire, hosts, networks, vms, underlay=underlay
+    )

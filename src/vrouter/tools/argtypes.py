@@ -5,9 +5,14 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network
-
-from vrouter.dpcore.errors import Refused
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 
 MAX_VRF = 65535
 MAX_U16 = 65535
@@ -41,7 +46,7 @@ vni = number(0, MAX_VNI, "a VNID")
 label_or_vni = number(0, MAX_VNI, "a label or VNID")
 vif_id = number(0, MAX_VIF, "a vif number")
 port = number(0, MAX_U16, "a UDP port")
-plen = number(0, 32, "the length of an IPv4 prefix")
+plen = number(0, 128, "the length of a prefix")
 cpu = number(0, 65535, "a CPU number")
 
 
@@ -88,45 +93,52 @@ def vif(text: str) -> str:
     return device_name(text)
 
 
-def ipv4(text: str) -> IPv4Address:
-    """An IPv4 address in dotted form."""
+def ip(text: str) -> IPv4Address | IPv6Address:
+    """An IPv4 address in dotted form, or an IPv6 address (without a zone)."""
     try:
-        return IPv4Address(text)
+        found = ip_address(text)
     except ValueError:
-        raise ArgumentTypeError(f"'{text}' is not an IPv4 address; write it as 192.0.2.1") from None
+        found = None
+    if found is None or "%" in text:
+        raise ArgumentTypeError(
+            f"'{text}' is not an IP address; write it as 192.0.2.1 or 2001:db8::1"
+        ) from None
+    return found
 
 
-def host_ipv4(text: str) -> IPv4Address:
-    """An IPv4 address that a host can have."""
-    value = ipv4(text)
+def host_ip(text: str) -> IPv4Address | IPv6Address:
+    """An IP address that a host can have."""
+    value = ip(text)
     if value.is_unspecified or value.is_multicast or value == IPv4Address("255.255.255.255"):
-        raise ArgumentTypeError(f"{text} is not the address of a host; write it as 192.0.2.1")
+        raise ArgumentTypeError(
+            f"{text} is not the address of a host; write it as 192.0.2.1 or 2001:db8::1"
+        )
     return value
 
 
-def route_address(text: str) -> IPv4Address:
+def route_address(text: str) -> IPv4Address | IPv6Address:
     """The address of a route's prefix, whose length is an option of its own."""
-    if ":" in text:
-        raise Refused("IPv6 routes come with a later release; families are inet and bridge")
     address, slash, length = text.partition("/")
+    found = ip(address)
     if slash:
         raise ArgumentTypeError(
-            f"'{text}' is an address with a length; write -p {address} -l {length or 32}"
+            f"'{text}' is an address with a length; write -p {address} "
+            f"-l {length or found.max_prefixlen}"
         )
-    return ipv4(text)
+    return found
 
 
-def ipv4_prefix(text: str) -> IPv4Network:
-    """An IPv4 prefix; without a length it is a /32. Host bits are an error."""
+def ip_prefix(text: str) -> IPv4Network | IPv6Network:
+    """An IPv4 or IPv6 prefix; without a length it is a single address. Host bits are an error."""
     try:
-        return IPv4Network(text)
+        return ip_network(text)
     except ValueError:
         pass
     try:
-        right = IPv4Network(text, strict=False)
+        right = ip_network(text, strict=False)
     except ValueError:
         raise ArgumentTypeError(
-            f"'{text}' is not an IPv4 prefix; write it as 192.0.2.0/24"
+            f"'{text}' is not an IP prefix; write it as 192.0.2.0/24 or 2001:db8::/64"
         ) from None
     raise ArgumentTypeError(f"{text} has bits beyond its length; write it as {right}")
 

@@ -145,7 +145,6 @@ class Later(argparse.Action):
     why: ClassVar = {
         "--sock-dir": "there is no control socket to choose; --name chooses the instance",
         "--rate": "rates come with a later release; read the counters twice instead",
-        "--monitor": "watching route changes comes with a later release; use --dump",
     }
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:

@@ -93,11 +93,16 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "--dump prints an array. Of routes: vrf, prefix, ppl, flags (array of letters), "
             "label (null: none), nh, stitched_mac, stitched_index. Of bridge entries: vrf, "
             "index, mac, flags, label, nh, packets. --get prints an object with the key match, "
-            "whose value is such an object, or null.",
+            "whose value is such an object, or null. --monitor prints an object a line: "
+            "operation (add, which may be a change, or delete), family (AF_INET, AF_INET6, "
+            "AF_BRIDGE), vrf_id, of a route prefix (its length) and address, nh_id, flags (an "
+            "object of true and false), label if it has one, mac_address and mac_index if it is "
+            "a MAC or has a stitched one. A reader that is too slow gets an object with operation "
+            "missed and their count.",
         ),
         (
             "NOTES",
-            "The stitched MAC of a route is what ARP for its addresses is answered with. "
+            "The stitched MAC of a route is what ARP and ND for its addresses are answered with. "
             "When a route is deleted, the longest prefix that covers it takes over.",
         ),
     ),

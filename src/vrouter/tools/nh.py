@@ -95,8 +95,10 @@ def _add_fields(parser: ToolParser) -> None:
         help="source MAC of the Ethernet header",
     )
     add("--dmac", type=argtypes.mac, metavar="MAC", help="destination MAC of the header")
-    add("--sip", type=argtypes.host_ipv4, metavar="IP", help="outer source of a tunnel")
-    add("--dip", type=argtypes.host_ipv4, metavar="IP", help="outer destination of a tunnel")
+    add("--sip", type=argtypes.host_ip, metavar="IP", help="outer source of a tunnel, IPv4 or IPv6")
+    add(
+        "--dip", type=argtypes.host_ip, metavar="IP", help="outer destination of a tunnel, likewise"
+    )
     add("--sport", type=argtypes.port, metavar="PORT", help="source port of a tunnel")
     add("--dport", type=argtypes.port, metavar="PORT", help="destination port of a tunnel")
     add(

@@ -17,6 +17,7 @@ from vrouter.dpcore.names import Family, NhFlag, NhType
 from vrouter.dpcore.records import Member, Nexthop
 
 ETHERTYPE_IPV4 = b"\x08\x00"
+ETHERTYPE_IPV6 = b"\x86\xdd"
 ENCAP_FAMILY_ARP = 0x0806  # what upstream's tool and agent store for an L3 Encap
 
 # Options that only some types may have.
@@ -159,6 +160,11 @@ def _tunnel(base: Nexthop, args: argparse.Namespace) -> Nexthop:
         raise UsageError("--sport and --dport go with --udp or --vxlan; MPLSoGRE has no ports")
     if args.udp and any(ports) and not all(ports):
         raise UsageError("--sport and --dport go together; give both, or none for MPLSoUDP")
+    if args.sip.version != args.dip.version:
+        raise UsageError("--sip and --dip are of one IP version; give two of IPv4, or two of IPv6")
+    over_ipv6 = args.sip.version == 6
+    if over_ipv6 and args.l2:
+        raise UsageError("--l2 does not go with a tunnel over IPv6; leave it out")
     if args.sip == args.dip:
         raise UsageError(f"--sip and --dip are both {args.sip}; --dip is the other host")
     kind = NhFlag.TUNNEL_GRE
@@ -168,12 +174,13 @@ def _tunnel(base: Nexthop, args: argparse.Namespace) -> Nexthop:
         kind = NhFlag.TUNNEL_UDP if all(ports) else NhFlag.TUNNEL_UDP_MPLS
     return replace(
         base,
+        family=Family.INET6 if over_ipv6 else base.family,
         flags=base.flags | kind,
         sip=args.sip,
         dip=args.dip,
         sport=args.sport or 0,
         dport=args.dport or 0,
-        rewrite=args.dmac + args.smac + ETHERTYPE_IPV4,
+        rewrite=args.dmac + args.smac + (ETHERTYPE_IPV6 if over_ipv6 else ETHERTYPE_IPV4),
         rw_dst_mac=args.l3_vxlan,
     )
 

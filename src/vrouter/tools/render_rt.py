@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from vrouter.dpcore.labels import (
@@ -13,10 +12,12 @@ from vrouter.dpcore.labels import (
     bridge_flag_letters,
     route_flag_letters,
 )
+from vrouter.dpcore.names import BridgeFlag, Family, RouteFlag
 from vrouter.tools.words import mac_text, set_words, short_mac_text
 
 if TYPE_CHECKING:
-    from vrouter.dpcore.records import BridgeEntry, Route
+    from vrouter.dpcore.changes import Change, Missed
+    from vrouter.dpcore.records import BridgeEntry, IPNetwork, Route
 
 INET_LEGEND = "Flags: L=Label Valid, P=Proxy ARP, T=Trap ARP, F=Flood ARP, Ml=MAC-IP learnt route"
 BRIDGE_LEGEND = (
@@ -34,9 +35,9 @@ BRIDGE_COLUMNS = (
 Stitch = Callable[[int], bytes | None]
 
 
-def inet_heading(vrf: int) -> list[str]:
-    """Legend, title and column names of an IPv4 table."""
-    return [INET_LEGEND, f"vRouter inet4 routing table 0/{vrf}/unicast", INET_COLUMNS]
+def inet_heading(vrf: int, version: int = 4) -> list[str]:
+    """Legend, title and column names of a table of routes; `version` of IP."""
+    return [INET_LEGEND, f"vRouter inet{version} routing table 0/{vrf}/unicast", INET_COLUMNS]
 
 
 def bridge_heading(vrf: int) -> list[str]:
@@ -44,18 +45,19 @@ def bridge_heading(vrf: int) -> list[str]:
     return [BRIDGE_LEGEND, f"vRouter bridge table 0/{vrf}", BRIDGE_COLUMNS]
 
 
-def inet_line(route: Route, stitch: Stitch) -> str:
-    """One route. PPL is the length of the prefix itself: tables hold prefixes, not expansions."""
+def inet_line(route: Route, stitch: Stitch, asked: IPNetwork | None = None) -> str:
+    """One route, or the answer of a look-up for `asked`. PPL is the length of the route's prefix:
+    tables hold prefixes, not expansions."""
     flags = route_flag_letters(route.flags)
     mac = stitch(route.bridge) if route.bridge else None
     stitched = f"{short_mac_text(mac)}({route.bridge})" if mac is not None else "-"
     return (
-        f"{route.prefix!s:<20}{route.prefix.prefixlen:>5}{flags:>13}"
+        f"{asked or route.prefix!s:<20}{route.prefix.prefixlen:>5}{flags:>13}"
         f"{_label(route.label):>11}{route.nh:>15}        {stitched}"
     )
 
 
-def no_route_line(asked: IPv4Network) -> str:
+def no_route_line(asked: IPNetwork) -> str:
     """The line of a look-up that matched nothing: nexthop 0, which discards."""
     return f"{asked!s:<20}{0:>5}{'':>13}{'-':>11}{0:>15}        -"
 
@@ -86,6 +88,46 @@ def inet_json(route: Route, stitch: Stitch) -> dict[str, Any]:
         "stitched_mac": mac_text(mac) if mac is not None else None,
         "stitched_index": route.bridge if mac is not None else None,
     }
+
+
+CHANGE_FAMILIES = {Family.INET: "AF_INET", Family.INET6: "AF_INET6", Family.BRIDGE: "AF_BRIDGE"}
+ROUTE_CHANGE_FLAGS = {
+    "label_valid": RouteFlag.LABEL_VALID,
+    "arp_proxy": RouteFlag.ARP_PROXY,
+    "arp_trap": RouteFlag.ARP_TRAP,
+    "arp_flood": RouteFlag.ARP_FLOOD,
+    "mac_ip_learnt": RouteFlag.MAC_IP_LEARNT,
+}
+BRIDGE_CHANGE_FLAGS = {
+    "label_valid": BridgeFlag.LABEL_VALID,
+    "flood_dhcp": BridgeFlag.FLOOD_DHCP,
+    "mac_moved": BridgeFlag.MAC_MOVED,
+    "mac_new": BridgeFlag.MAC_NEW,
+}
+
+
+def change_json(change: Change | Missed) -> dict[str, Any]:
+    """One change as JSON, by upstream's keys; documented in rt(1)."""
+    from vrouter.dpcore.changes import Missed  # noqa: PLC0415 - only --monitor needs it
+
+    if isinstance(change, Missed):
+        return {"operation": "missed", "count": change.count}
+    bridge = change.family == Family.BRIDGE
+    found: dict[str, Any] = {
+        "operation": change.operation.name.lower(),
+        "family": CHANGE_FAMILIES[change.family],
+        "vrf_id": change.vrf,
+    }
+    if not bridge:
+        found |= {"prefix": change.plen, "address": str(change.address)}
+    names = BRIDGE_CHANGE_FLAGS if bridge else ROUTE_CHANGE_FLAGS
+    found["nh_id"] = change.nh
+    found["flags"] = {name: bool(change.flags & bit) for name, bit in names.items()}
+    if change.label is not None:
+        found["label"] = change.label
+    if change.mac is not None:
+        found |= {"mac_address": mac_text(change.mac), "mac_index": change.mac_index}
+    return found
 
 
 def bridge_json(entry: BridgeEntry) -> dict[str, Any]:

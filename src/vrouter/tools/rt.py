@@ -6,14 +6,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from vrouter.dpcore.errors import Refused, UsageError
+from vrouter.dpcore.errors import UsageError
 from vrouter.tools import argtypes
-from vrouter.tools.common import Later, ToolParser, refuse_with, run_tool
-from vrouter.tools.rt_show import dump, get
+from vrouter.tools.common import ToolParser, refuse_with, run_tool
+from vrouter.tools.rt_show import dump, get, monitor
 from vrouter.tools.rt_write import create, delete
 
 EXAMPLES = """\
   rt --dump 1                  the IPv4 routes of VRF 1
+  rt --dump 1 --family inet6   its IPv6 routes
   rt --dump 1 --family bridge  the MACs of VRF 1
   rt --get 10.1.1.3/32 --vrf 1 the route that a packet to 10.1.1.3 takes
   rt -c -v 1 -p 10.1.1.2 -l 32 -n 10 -P
@@ -22,9 +23,12 @@ EXAMPLES = """\
                                behind a tunnel, with label 100; ARP is answered with that MAC
   rt -c -v 1 -f 1 -e 02:00:00:00:00:03 -n 20 -t 100
                                a MAC of the bridge table
+  rt -c -v 1 -p 2001:db8::2 -l 128 -n 10 -P
+                               an IPv6 route; neighbour solicitations for it are answered
   rt -d -v 1 -p 10.1.1.2 -l 32 remove a route
   rt -d -v 1 -f 1 -e 02:00:00:00:00:03
                                remove a MAC
+  rt --monitor                 each change of a route or a MAC as it happens
 """
 
 FAMILY_WORDS = {"0": "inet", "1": "bridge", "2": "inet6"}
@@ -44,8 +48,8 @@ def build_parser() -> ToolParser:
     """The parser of `rt`."""
     parser = ToolParser(
         "rt",
-        "Show and change routes (IPv4 prefix to nexthop) and bridge entries (MAC to nexthop) of "
-        "a VRF. The table is dumped prefix by prefix: PPL is the length of the prefix.",
+        "Show and change routes (IPv4 or IPv6 prefix to nexthop) and bridge entries (MAC to "
+        "nexthop) of a VRF. The table is dumped prefix by prefix: PPL is the length of the prefix.",
         EXAMPLES,
     )
     actions = parser.add_argument_group("actions").add_mutually_exclusive_group(required=True)
@@ -58,7 +62,11 @@ def build_parser() -> ToolParser:
     actions.add_argument("-c", dest="create", action="store_true", help="create or change")
     actions.add_argument("-d", dest="delete", action="store_true", help="delete")
     actions.add_argument("-b", dest="show", action="store_true", help="dump; needs -v")
-    actions.add_argument("--monitor", action=Later, nargs=0, help=argparse.SUPPRESS)
+    actions.add_argument(
+        "--monitor",
+        action="store_true",
+        help="print each change of a route or a MAC, of all VRFs: a JSON object a line, for ever",
+    )
     _add_fields(parser)
     parser.add_common()
     parser.set_defaults(prog="rt")
@@ -73,8 +81,7 @@ def _add_fields(parser: ToolParser) -> None:
         "--family",
         type=_family,
         metavar="FAMILY",
-        default="inet",
-        help="0 or inet (default), 1 or bridge, 2 or inet6",
+        help="0 or inet, 1 or bridge, 2 or inet6 (default: that of the address, else inet)",
     )
     add(
         "-p",
@@ -89,8 +96,8 @@ def _add_fields(parser: ToolParser) -> None:
         dest="mac",
         type=argtypes.mac,
         metavar="MAC",
-        help="MAC; of an IPv4 route: the one "
-        "that ARP for it is answered with, which must be in the VRF's bridge table",
+        help="MAC; of a route: the one "
+        "that ARP and ND for it are answered with, which must be in the VRF's bridge table",
     )
     add(
         "-n",
@@ -113,13 +120,13 @@ def _add_fields(parser: ToolParser) -> None:
         dest="flags",
         type=argtypes.hex_flags,
         metavar="HEX",
-        help="flags. IPv4: 1 label "
+        help="flags. Routes: 1 label "
         "valid, 2 proxy ARP, 4 trap ARP, 8 flood ARP, 10 MAC-IP learnt. Bridge: 1 valid, 2 label "
         "valid, 4 flood DHCP, 8 MAC moved, 10 control word, 20 new, 40 EVPN control",
     )
-    add("-P", dest="proxy", action="store_true", help="answer ARP for it (proxy)")
+    add("-P", dest="proxy", action="store_true", help="answer ARP and ND for it (proxy)")
     add("-T", dest="trap", action="store_true", help="trap ARP for it to the agent")
-    add("-F", dest="flood", action="store_true", help="flood ARP for it")
+    add("-F", dest="flood", action="store_true", help="flood ARP and ND for it")
     add("-M", dest="learnt", action="store_true", help="learnt from a VM's ARP (MAC-IP)")
 
 
@@ -128,6 +135,8 @@ WRITE_FIELDS = (
     *("proxy", "trap", "flood", "learnt"),
 )
 SHORT = {
+    "vrf": "--vrf",
+    "family": "--family",
     "prefix": "-p",
     "plen": "-l",
     "mac": "-e",
@@ -144,8 +153,12 @@ SHORT = {
 
 def handle(args: argparse.Namespace) -> None:
     """Do what the arguments say."""
-    if args.family == "inet6":
-        raise Refused("IPv6 routes come with a later release; families are inet and bridge")
+    if args.monitor:
+        refuse_with(args, "--monitor", ("vrf", "family", *WRITE_FIELDS), SHORT)
+        monitor(args)
+        return
+    if args.family is None:
+        args.family = _family_of(args)
     if args.dump is None and args.vrf is None:
         raise UsageError("no VRF given; add -v VRF (or --vrf VRF)")
     if args.dump is not None and args.vrf not in (None, args.dump):
@@ -162,6 +175,14 @@ def handle(args: argparse.Namespace) -> None:
             get(args)
         else:
             dump(args, args.vrf if args.dump is None else args.dump)
+
+
+def _family_of(args: argparse.Namespace) -> str:
+    """The family of the address that was given; inet without one."""
+    if args.prefix is not None:
+        return "inet6" if args.prefix.version == 6 else "inet"
+    is_mac = args.get is not None and args.get.count(":") == 5 and "::" not in args.get
+    return "inet6" if args.get is not None and ":" in args.get and not is_mac else "inet"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

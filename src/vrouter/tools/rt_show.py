@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, TypeVar
 
 from vrouter.dpcore.errors import UsageError
@@ -16,6 +15,7 @@ from vrouter.tools.words import short_mac_text
 
 if TYPE_CHECKING:
     from vrouter.dpcore.core import DpCore
+    from vrouter.dpcore.records import IPNetwork, Route
 
 
 T = TypeVar("T")
@@ -42,13 +42,18 @@ def dump(args: argparse.Namespace, vrf: int) -> None:
                 lines = (render_rt.bridge_line(entry) for entry in entries)
                 emit_lines([*render_rt.bridge_heading(vrf), *lines])
             return
-        routes = sorted(core.inet.items(vrf), key=lambda route: route.prefix)
+        table = core.inet6 if args.family == "inet6" else core.inet
+        routes = sorted(
+            table.items(vrf),
+            key=lambda route: (int(route.prefix.network_address), route.prefix.prefixlen),
+        )
         stitch = stitch_of(core)
         if args.json:
             emit_json([render_rt.inet_json(route, stitch) for route in routes])
         else:
             lines = (render_rt.inet_line(route, stitch) for route in routes)
-            emit_lines([*render_rt.inet_heading(vrf), *lines])
+            version = 6 if args.family == "inet6" else 4
+            emit_lines([*render_rt.inet_heading(vrf, version), *lines])
 
 
 def get(args: argparse.Namespace) -> None:
@@ -73,20 +78,40 @@ def _get_bridge(args: argparse.Namespace) -> None:
 
 def _get_inet(args: argparse.Namespace) -> None:
     asked = _parsed(_prefix, args.get)
+    if asked.version != (6 if args.family == "inet6" else 4):
+        raise UsageError(f"--get: {asked} is not of family {args.family}")
     with _opened(args, args.vrf) as core:
-        # An exact prefix first: its own entry, not one that lies inside it.
-        route = core.inet.get(args.vrf, asked)
-        if route is None:
-            route = core.inet.lookup(args.vrf, asked.network_address)
+        route = covering(core, args.vrf, asked)
         stitch = stitch_of(core)
         if args.json:
             emit_json({"match": None if route is None else render_rt.inet_json(route, stitch)})
             return
         line = (
-            render_rt.no_route_line(asked) if route is None else render_rt.inet_line(route, stitch)
+            render_rt.no_route_line(asked)
+            if route is None
+            else render_rt.inet_line(route, stitch, asked)
         )
-    title = f"Match {asked} in vRouter inet4 table 0/{args.vrf}/unicast"
-    emit_lines([title, "", *render_rt.inet_heading(args.vrf), line, ""])
+    title = f"Match {asked} in vRouter inet{asked.version} table 0/{args.vrf}/unicast"
+    emit_lines([title, "", *render_rt.inet_heading(args.vrf, asked.version), line, ""])
+
+
+def covering(core: DpCore, vrf: int, prefix: IPNetwork, longest: int | None = None) -> Route | None:
+    """The route of the longest prefix, of at most `longest` bits, that covers all of `prefix`."""
+    table = core.routes_of(prefix)
+    for length in range(prefix.prefixlen if longest is None else longest, -1, -1):
+        route = table.get(vrf, prefix.supernet(new_prefix=length))
+        if route is not None:
+            return route
+    return None
+
+
+def monitor(args: argparse.Namespace) -> None:
+    """`rt --monitor`: each change of a route or a MAC from now on, a JSON object a line."""
+    import json  # noqa: PLC0415 - 15 ms that only this pays
+
+    with open_core(args) as core:
+        for change in core.changes.follow():
+            print(json.dumps(render_rt.change_json(change)), flush=True)
 
 
 @contextmanager
@@ -97,10 +122,10 @@ def _opened(args: argparse.Namespace, vrf: int) -> Iterator[DpCore]:
         yield core
 
 
-def _prefix(text: str) -> IPv4Network:
-    if text.count(":") == 5:
+def _prefix(text: str) -> IPNetwork:
+    if text.count(":") == 5 and "::" not in text and "/" not in text:
         raise argparse.ArgumentTypeError(f"{text} is a MAC address; add --family bridge")
-    return argtypes.ipv4_prefix(text)
+    return argtypes.ip_prefix(text)
 
 
 def _parsed(parse: Callable[[str], T], text: str) -> T:

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import argparse
 from enum import IntFlag
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, TypeVar
 
 from vrouter.dpcore.errors import NoSuchEntry, Refused, UsageError
 from vrouter.dpcore.names import BridgeFlag, RouteFlag
 from vrouter.dpcore.records import Route
 from vrouter.tools.common import missing_nexthop, open_core, report
+from vrouter.tools.rt_show import covering
 from vrouter.tools.words import mac_text
 
 if TYPE_CHECKING:
     from vrouter.dpcore.core import DpCore
+    from vrouter.dpcore.records import IPNetwork
 
 
 def create(args: argparse.Namespace) -> None:
@@ -36,10 +38,16 @@ def delete(args: argparse.Namespace) -> None:
         _delete_inet(args)
 
 
-def _prefix(args: argparse.Namespace) -> IPv4Network:
+def _prefix(args: argparse.Namespace) -> IPNetwork:
     if args.prefix is None or args.plen is None:
-        raise UsageError("an IPv4 route needs its prefix; add -p IP -l LEN")
-    wanted = IPv4Network((args.prefix, args.plen), strict=False)
+        raise UsageError("a route needs its prefix; add -p IP -l LEN")
+    if args.prefix.version != (6 if args.family == "inet6" else 4):
+        raise UsageError(f"-p {args.prefix} is not of family {args.family}")
+    if args.plen > args.prefix.max_prefixlen:
+        raise UsageError(
+            f"-l {args.plen} is too long; {args.prefix} has {args.prefix.max_prefixlen} bits"
+        )
+    wanted = ip_network((args.prefix, args.plen), strict=False)
     if wanted.network_address != args.prefix:
         raise UsageError(
             f"-p {args.prefix} has bits beyond -l {args.plen}; write -p {wanted.network_address}"
@@ -92,12 +100,13 @@ def _create_inet(args: argparse.Namespace) -> None:
             flags=flags,
             bridge=_stitched(core, args),
         )
-        before = core.inet.get(args.vrf, prefix)
+        table = core.routes_of(prefix)
+        before = table.get(args.vrf, prefix)
         if before == wanted:
             text = f"{prefix} in VRF {args.vrf} leads to nexthop {args.nh} already"
             report(args, f"{text}; nothing changed", changed=False)
             return
-        core.inet.put(wanted)
+        table.put(wanted)
         lost = missing_nexthop(core, args.nh)
     did = "created" if before is None else "changed"
     report(args, f"{did} {prefix} in VRF {args.vrf} -> nexthop {args.nh}{lost}", changed=True)
@@ -118,26 +127,18 @@ def _stitched(core: DpCore, args: argparse.Namespace) -> int:
 
 def _delete_inet(args: argparse.Namespace) -> None:
     if args.mac is not None:
-        raise UsageError("-e has no meaning with -d of an IPv4 route; leave it out")
+        raise UsageError("-e has no meaning with -d of a route; leave it out")
     prefix = _prefix(args)
     with open_core(args) as core, core.lock():
-        if core.inet.get(args.vrf, prefix) is None:
+        table = core.routes_of(prefix)
+        if table.get(args.vrf, prefix) is None:
             report(args, f"no {prefix} in VRF {args.vrf}; nothing changed", changed=False)
             return
-        remains = _covering(core, args.vrf, prefix)
+        remains = covering(core, args.vrf, prefix, prefix.prefixlen - 1)
         _check_remaining(args, remains)
-        core.inet.delete(args.vrf, prefix)
+        table.delete(args.vrf, prefix)
     tail = "" if remains is None else f"; {remains.prefix} -> nexthop {remains.nh} takes over"
     report(args, f"deleted {prefix} in VRF {args.vrf}{tail}", changed=True)
-
-
-def _covering(core: DpCore, vrf: int, prefix: IPv4Network) -> Route | None:
-    """The longest route that covers `prefix` and is shorter than it."""
-    for length in range(prefix.prefixlen - 1, -1, -1):
-        route = core.inet.get(vrf, prefix.supernet(new_prefix=length))
-        if route is not None:
-            return route
-    return None
 
 
 def _check_remaining(args: argparse.Namespace, remains: Route | None) -> None:

@@ -117,7 +117,7 @@ def _add_trace(commands: Commands) -> None:
     )
     add("--seconds", type=argtypes.seconds, metavar="S", help="stop after S seconds")
     add("--drops", action="store_true", help="only dropped packets")
-    add("--host", type=argtypes.ipv4, metavar="IP", help="only packets from or to that address")
+    add("--host", type=argtypes.ip, metavar="IP", help="only packets from or to that address")
     add(
         "--proto",
         type=argtypes.protocol,

@@ -6,7 +6,7 @@ _vrouter_words() {
     "dropstats") echo "-h --help --core --debug --clear --name --json --version" ;;
     "mpls") echo "-h --help --dump --get --create --delete --nh --name --json --version" ;;
     "nh") echo "-h --help --list --get --create --delete --type --vrf --oif --smac --dmac --sip --dip --sport --dport --l3_vxlan --cni --lbl --l2 --mc --udp --vxlan --cmc --cen --cevpn --cfa --tor --ecmp --uucf --pol --rpol --rlkup --root --ml --name --json --version" ;;
-    "rt") echo "-h --help --dump --get -c -d -b -v --vrf -f --family -p -l -e -n -t -r -x -P -T -F -M --name --json --version" ;;
+    "rt") echo "-h --help --dump --get -c -d -b --monitor -v --vrf -f --family -p -l -e -n -t -r -x -P -T -F -M --name --json --version" ;;
     "vif") echo "-h --help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --core --get-drop-stats --kernel --name --json --version" ;;
     "vrfstats") echo "-h --help --get --dump --name --json --version" ;;
     "vrinfo") echo "-h --help --name --json --version" ;;
@@ -20,7 +20,7 @@ _vrouter_words() {
     "vrouter vhost down") echo "-h --help --name --json --version --dry-run --forget" ;;
     "vrouter trace") echo "-h --help --name --json --version --count --seconds --drops --host --proto" ;;
     "vrouter lab") echo "-h --help up show exec down demo" ;;
-    "vrouter lab up") echo "-h --help --encap --forwarding --stage --wire --id" ;;
+    "vrouter lab up") echo "-h --help --encap --forwarding --stage --wire --underlay --id" ;;
     "vrouter lab show") echo "-h --help --json --id" ;;
     "vrouter lab exec") echo "-h --help --id" ;;
     "vrouter lab down") echo "-h --help --id" ;;
@@ -37,6 +37,7 @@ _vrouter_values() {
     "vrouter lab up --forwarding") echo "l2 l3" ;;
     "vrouter lab up --stage") echo "1 2" ;;
     "vrouter lab up --wire") echo "tso plain" ;;
+    "vrouter lab up --underlay") echo "4 6" ;;
     "vrouter lab demo --encap") echo "vxlan mplsoudp mplsogre" ;;
     esac
 }
