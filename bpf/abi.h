@@ -84,6 +84,14 @@ enum vr_vif_flag {
 	VIF_FLAG_MAC_IP_LEARN = 0x40000000,
 };
 
+/* What a vif needs besides plain forwarding; none of it costs a look-up when 0. */
+enum vr_vif_feature {
+	VIF_FEATURE_SOURCES = 0x1,	/* has a table of who may speak: map `sources` */
+	VIF_FEATURE_DHCP_SERVER = 0x2,	/* with such a table: may be one */
+	VIF_FEATURE_ROUTER = 0x4,	/* may send router advertisements */
+	VIF_FEATURE_BRIDGE = 0x8,	/* may send BPDUs */
+};
+
 /* One vif: a slot of map `vif_slots`, found through `vif_index`. */
 struct vr_vif {
 	__u32 ifindex;		/* netdevice that dp-core receives on and sends to;
@@ -104,7 +112,7 @@ struct vr_vif {
 	__u8 transport;		/* enum vr_vif_transport */
 	__u8 peer;		/* 1: a veth whose peer is in another namespace, so
 				 * bpf_redirect_peer may be used */
-	__u8 reserved;
+	__u8 features;		/* enum vr_vif_feature */
 	__u8 mac[6];
 	__u16 mtu;		/* of the vif as it was added; 0 = default of the type */
 	__u8 ip6[16];
@@ -183,6 +191,15 @@ enum vr_drop_reason {
 
 	VR_DROP_TOO_BIG = 64,	/* longer than the MTU of the netdevice it leaves by */
 	VR_DROP_RECIRCULATION,	/* a recirculated copy whose context was overwritten */
+
+	/* of a vif with a table of who may speak (source.h) */
+	VR_DROP_SOURCE_MAC = 72,	/* an Ethernet source that is not in it */
+	VR_DROP_SOURCE_ADDRESS,	/* an IP source that this MAC may not use */
+	VR_DROP_SOURCE_ARP,	/* an ARP sender, or a probe for an address, likewise */
+	VR_DROP_SOURCE_ND,	/* a neighbour solicitation or advertisement, likewise */
+	VR_DROP_DHCP_SERVER,	/* plays the DHCP server */
+	VR_DROP_ROUTER,		/* plays the IPv6 router */
+	VR_DROP_BPDU,		/* plays the bridge */
 
 	VR_DROP_MAX = 96,
 };
@@ -408,6 +425,22 @@ struct vr_vrf_stats {
 	__u64 uuc_floods;
 	__u64 pbb_tunnels;
 	__u64 udp_mpls_over_mpls_tunnels;
+};
+
+/* ---- who may speak --------------------------------------------------------------- */
+
+#define VR_SOURCE_BITS	80	/* of a key before its address */
+
+/* map `sources`: longest prefix match; prefixlen = VR_SOURCE_BITS + that of the
+ * prefix. Each MAC has an entry of its own beside those of its prefixes. The
+ * value is the length of the prefix, and not looked at by dp-core. */
+struct vr_source_key {
+	__u32 prefixlen;
+	__be16 vif;		/* idx */
+	__be16 proto;		/* EtherType of the address; 0 = the MAC alone */
+	__u8 mac[6];
+	__u8 addr[16];		/* an IPv4 address is the first four bytes */
+	__u8 pad[2];
 };
 
 /* ---- configuration and events --------------------------------------------------- */

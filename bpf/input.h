@@ -6,6 +6,7 @@
 #define VR_INPUT_H
 
 #include "forward.h"
+#include "virtual.h"
 
 static __always_inline int vr_is_multicast(struct __sk_buff *skb)
 {
@@ -120,7 +121,7 @@ static __always_inline int vr_input(struct __sk_buff *skb, struct vr_packet *pkt
 {
 	switch (pkt->vif_type) {
 	case VIF_TYPE_VIRTUAL:
-		return vr_bridge_input(skb, pkt);
+		return vr_virtual_input(skb, pkt);
 	case VIF_TYPE_PHYSICAL:
 		return vr_physical_input(skb, pkt);
 	case VIF_TYPE_HOST:

@@ -52,6 +52,7 @@ struct vr_packet {
 	__u8 vif_type;
 	__u8 vif_flags;		/* low byte of the ingress vif's flags */
 	__u8 lookups;
+	__u8 features;		/* enum vr_vif_feature of the ingress vif */
 };
 
 _Static_assert(sizeof(struct vr_packet) <= 48, "vr_packet outgrew the control block");

@@ -13,6 +13,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* BTF holds only what is used; these are for Python alone. */
 const volatile enum vr_vif_transport vr_btf_transport = 0;
 const volatile enum vr_vif_flag vr_btf_vif_flag = VIF_FLAG_POLICY;
+const volatile enum vr_vif_feature vr_btf_vif_feature = VIF_FEATURE_SOURCES;
 const volatile enum vr_vif_type vr_btf_vif_type = VIF_TYPE_HOST;
 const volatile enum vr_nh_flag vr_btf_nh_flag = NH_FLAG_VALID;
 const volatile enum vr_nh_type vr_btf_nh_type = NH_TYPE_DEAD;
@@ -38,6 +39,7 @@ static __always_inline void vr_packet_init(struct __sk_buff *skb, struct vr_pack
 	pkt->xconnect = vif->xconnect;
 	pkt->vif_type = vif->type;
 	pkt->vif_flags = vif->flags;
+	pkt->features = vif->features;
 	pkt->label = VR_LABEL_NONE;
 	if (!vr_cfg.events)
 		return;

@@ -6,12 +6,19 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable
+from ipaddress import IPv6Address
 
 from tests.model.const import BROADCAST, MPLS_PORTS, VifType
 from tests.model.state import State, ip, mac
 from tests.model.wire import checksum, ether, outer_ipv4, udp
 
 from . import states as s
+
+
+def ip6(text: str) -> bytes:
+    """An IPv6 address as 16 bytes."""
+    return IPv6Address(text).packed
+
 
 MACS = [
     s.GATEWAY,
@@ -160,6 +167,83 @@ def from_agent(r: random.Random) -> bytes:
     return ether(s.GATEWAY, s.GATEWAY, 0x0800) + head + frame(r)
 
 
+def udp6(r: random.Random, src: bytes) -> tuple[int, bytes]:
+    """DHCPv6 and other UDP."""
+    ports = r.choice((546, 547, 53)), r.choice((546, 547, 53))
+    return 17, struct.pack("!HHHH", *ports, 12, 0) + bytes(4)
+
+
+def icmp6(r: random.Random, src: bytes) -> tuple[int, bytes]:
+    """Neighbour discovery, MLD and the rest of ICMPv6."""
+    kind = r.choice((128, 131, 133, 134, 135, 135, 136, 136, 137, 143))
+    body = struct.pack("!BBHI", kind, 0, 0, 0)
+    if kind in (135, 136, 137):
+        body += r.choice((src, r.choice(ADDRESSES6)))
+    for _ in range(r.choice((0, 0, 1, 1, 2, 6, 7))):
+        size = r.choice((1, 1, 1, 2, 0))
+        body += bytes((r.choice((1, 1, 2, 14)), size)) + r.choice(MACS) + bytes(8 * (size // 2))
+    return 58, body
+
+
+def extended(r: random.Random, proto: int, data: bytes) -> tuple[int, bytes]:
+    """The payload behind extension headers."""
+    for _ in range(r.choice((0, 0, 0, 1, 2, 6, 7))):
+        kind = r.choice((0, 43, 60, 44, 51))
+        offset = r.choice((0, 0, 1, 8)) if kind == 44 else 0
+        size = r.choice((0, 0, 1))
+        length = {44: 8, 51: (size + 2) * 4}.get(kind, (size + 1) * 8)
+        data = struct.pack("!BBH", proto, size, offset).ljust(length, b"\0") + data
+        proto = kind
+    return proto, data
+
+
+def link_local(mac: bytes) -> bytes:
+    """The address that a host makes of its MAC."""
+    return b"\xfe\x80" + bytes(6) + bytes((mac[0] ^ 2,)) + mac[1:3] + b"\xff\xfe" + mac[3:]
+
+
+ADDRESSES6 = [
+    bytes(16),
+    ip6("fd00::1"),
+    ip6("fd00::2"),
+    ip6("fe80::1234"),
+    link_local(s.VM1_MAC),
+    link_local(s.VM2_MAC),
+]
+
+
+def spoken(r: random.Random) -> bytes:
+    """What a VM whose sources are checked may say, and what it may not."""
+    source = r.choice((s.VM1_MAC, s.VM1_MAC, s.VM2_MAC, r.choice(MACS)))
+    target = r.choice((BROADCAST, r.choice(MACS), *BPDUS))
+    kind = r.randrange(5)
+    if kind == 0:
+        payload = ipv4(r, r.choice(SPEAKERS), r.choice(ADDRESSES), r.choice((6, 17)), _dhcp(r))
+        return ether(target, source, 0x0800) + payload
+    if kind == 1:
+        claimed = r.choice(SPEAKERS)
+        head = struct.pack("!HHBBH", 1, 0x0800, 6, 4, r.choice((1, 2)))
+        owner = r.choice((source, source, r.choice(MACS)))
+        body = head + owner + claimed + bytes(6) + r.choice((claimed, r.choice(SPEAKERS)))
+        return ether(target, source, 0x0806) + body
+    if kind == 4:
+        return ether(target, source, 0x88CC) + bytes(20)
+    address = r.choice((*ADDRESSES6, link_local(source)))
+    proto, data = extended(r, *r.choice((udp6, icmp6, icmp6))(r, address))
+    head = struct.pack("!IHBB", 6 << 28, len(data), proto, 255)
+    packet = head + address + r.choice(ADDRESSES6) + data
+    return ether(target, source, 0x86DD) + packet
+
+
+def _dhcp(r: random.Random) -> bytes:
+    ports = r.choice((67, 68, 68, 53)), r.choice((67, 67, 68))
+    return struct.pack("!HHHH", *ports, 12, 0) + bytes(r.choice((4, 4, 0)))
+
+
+SPEAKERS = [ip("10.1.1.1"), ip("10.1.1.1"), ip("10.1.2.9"), bytes(4), ip("10.1.1.2")]
+BPDUS = [bytes.fromhex(one) for one in ("0180c2000000", "0180c2000008", "01000ccccccd")]
+
+
 def valid(r: random.Random, state: State) -> tuple[int, bytes]:
     """A vif of the state, and a packet that may come in by it."""
     vif = r.choice([*state.vifs.values(), state.vifs[s.FABRIC], state.vifs[s.FABRIC]])
@@ -167,6 +251,8 @@ def valid(r: random.Random, state: State) -> tuple[int, bytes]:
         return vif.idx, tunnelled(r)
     if vif.type == VifType.AGENT and r.random() < 0.9:
         return vif.idx, from_agent(r)
+    if vif.sources is not None and r.random() < 0.7:
+        return vif.idx, fit(spoken(r))
     return vif.idx, fit(frame(r))
 
 

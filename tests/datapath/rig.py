@@ -28,7 +28,7 @@ from vrouter.dpcore import libbpf, loader, records
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.maps import open_map
-from vrouter.dpcore.names import Family, NhFlag, NhType, RouteFlag, VifFlag
+from vrouter.dpcore.names import Family, NhFlag, NhType, RouteFlag, VifFeature, VifFlag
 from vrouter.dpcore.names import VifType as CoreVifType
 from vrouter.dpcore.ringbuf import RingReader
 from vrouter.dpcore.sizes import SMALL
@@ -39,6 +39,11 @@ from .states import GONE
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count(1)
+ROLES = {
+    "dhcp": VifFeature.DHCP_SERVER,
+    "router": VifFeature.ROUTER,
+    "bridge": VifFeature.BRIDGE,
+}
 _REDIRECT, _SHOT = 7, 2
 _ORDER = VifType.PHYSICAL, VifType.HOST, VifType.AGENT, VifType.VIRTUAL, VifType.STATS
 
@@ -179,9 +184,21 @@ class Rig:
                 xconnect=partner,
             )
         )
+        self._set_sources(vif)
         wanted = VifFlag(int(vif.flags))
+        added = self.core.vifs.get(vif.idx) or added
         if (added.flags ^ wanted) & VifFlag.XCONNECT:
             self.core.vifs.change(replace(added, flags=wanted))
+
+    def _set_sources(self, vif: Vif) -> None:
+        if vif.sources is None:
+            return
+        pairs = [records.Source(mac=pair.mac, prefix=pair.prefix) for pair in vif.sources]
+        self.core.vifs.set_sources(vif.idx, pairs)
+        now = self.core.vifs.get(vif.idx)
+        assert now is not None
+        features = sum(ROLES[role] for role in vif.trusted)
+        self.core.vifs.change(replace(now, features=now.features | VifFeature(features)))
 
 
 def _ip(arguments: str) -> None:

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_network
 
 from tests.model.const import BROADCAST, Family, NhFlag, NhType, RouteFlag, VifFlag, VifType
-from tests.model.state import BridgeEntry, Member, Nexthop, Route, State, Vif, ip, mac, net
+from tests.model.state import BridgeEntry, Member, Nexthop, Pair, Route, State, Vif, ip, mac, net
 
 FABRIC, HOST, AGENT = 2, 3, 4
 VM1, VM2, RED, UUF, NO_PROXY, PROXY, NARROW, GONE = 11, 12, 13, 14, 15, 16, 17, 18
 TINY, STATS = 19, 4351
+CHECKED, TRUSTED, MUTE = 20, 21, 22
 GATEWAY = mac("00:00:5e:00:01:00")
 NIC_MAC = mac("02:00:00:00:00:01")
 FAR_MAC = mac("02:00:00:00:00:02")
@@ -23,7 +24,26 @@ BLUE, RED_VRF, MCAST = 1, 2, 3
 BOTH = VifFlag.L2 | VifFlag.L3
 HEAD = FAR_MAC + NIC_MAC + b"\x08\x00"
 
+# Who may speak on the vifs that are checked: vm1 with its own addresses, the other one with more.
+PAIRS = (
+    Pair(VM1_MAC, net("10.1.1.1/32")),
+    Pair(VM1_MAC, ip_network("fd00::1/128")),
+    Pair(VM2_MAC, net("10.1.2.0/24")),
+    Pair(VM2_MAC, ip_network("fe80::/64")),
+)
+ALL_ROLES = frozenset({"dhcp", "router", "bridge"})
+
 Kind = NhFlag
+
+
+def _checked() -> list[Vif]:
+    one = Vif(CHECKED, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, sources=PAIRS)
+    anywhere = Pair(VM1_MAC, net("0.0.0.0/0")), Pair(VM1_MAC, ip_network("::/0"))
+    return [
+        one,
+        replace(one, idx=TRUSTED, sources=anywhere, trusted=ALL_ROLES),
+        replace(one, idx=MUTE, sources=()),
+    ]
 
 
 def _vifs(agent: bool) -> list[Vif]:
@@ -39,6 +59,7 @@ def _vifs(agent: bool) -> list[Vif]:
         Vif(PROXY, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.MAC_PROXY),
         Vif(NARROW, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mtu=700),
         Vif(TINY, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mtu=100),
+        *_checked(),
         Vif(STATS, VifType.STATS, GATEWAY, 65535, BOTH),
     ]
     if agent:

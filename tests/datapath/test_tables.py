@@ -16,6 +16,7 @@ from . import (
     cases_encap,
     cases_l3,
     cases_malformed,
+    cases_source,
     cases_xconnect,
 )
 from .agree import first_difference
@@ -33,6 +34,7 @@ TABLES = {
     "encap": cases_encap.CASES,
     "l3": cases_l3.CASES,
     "malformed": cases_malformed.CASES,
+    "source": cases_source.CASES,
     "xconnect": cases_xconnect.CASES,
 }
 CUT_AT = range(14, 130)

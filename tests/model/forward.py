@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A packet's way in: what each type of vif does with what it receives."""
 
-from . import arp, l2, l3, nexthop
+from . import arp, l2, l3, nexthop, virtual
 from .const import ETH_ARP, ETH_IPV4, Drop, NhType, Trap, VifFlag, VifType
 from .packet import Outcome, Packet
 from .state import State, Vif
@@ -40,7 +40,7 @@ def _receive(packet: Packet) -> Outcome:
     if kind == VifType.PHYSICAL:
         return _from_fabric(packet)
     if kind == VifType.VIRTUAL:
-        return l2.bridge_input(packet)
+        return virtual.receive(packet)
     if kind == VifType.AGENT:
         return _from_agent(packet)
     return packet.drop(Drop.INTERFACE_RX_DISCARD)

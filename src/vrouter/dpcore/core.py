@@ -15,6 +15,7 @@ from .inet import InetTable
 from .instance import Instance, find_instance
 from .mpls import MplsTable
 from .nexthops import NexthopTable
+from .sources import SourceTable
 from .stats import Stats
 from .vifs import VifTable
 from .vxlan import VxlanTable
@@ -48,7 +49,7 @@ class DpCore:
             table = self.__dict__.pop(name, None)
             if table is not None:
                 table.close()
-        for name in ("vifs", "nexthops", "inet", "mpls", "vxlan", "stats"):
+        for name in ("vifs", "nexthops", "sources", "inet", "mpls", "vxlan", "stats"):
             self.__dict__.pop(name, None)
         self._home.close()
 
@@ -70,7 +71,12 @@ class DpCore:
     @cached_property
     def vifs(self) -> VifTable:
         """The ports."""
-        return VifTable(self._home, self.config)
+        return VifTable(self._home, self.config, self.sources)
+
+    @cached_property
+    def sources(self) -> SourceTable:
+        """Who may speak, by vif; written through `vifs`."""
+        return SourceTable(self._home)
 
     @cached_property
     def nexthops(self) -> NexthopTable:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Self
 
 from .names import (
@@ -20,6 +20,7 @@ from .names import (
     NhFlag,
     NhType,
     RouteFlag,
+    VifFeature,
     VifFlag,
     VifTransport,
     VifType,
@@ -27,6 +28,7 @@ from .names import (
 
 ZERO_MAC = bytes(6)
 NO_VIF_FLAGS = VifFlag(0)
+NO_FEATURES = VifFeature(0)
 NO_ROUTE_FLAGS = RouteFlag(0)
 NO_BRIDGE_FLAGS = BridgeFlag(0)
 
@@ -40,6 +42,7 @@ class Vif:
     pair). vrf 65535: none. mcast_vrf 65535: as vrf. xconnect: idx of the partner.
     peer: `ifindex` is a veth whose far end is in another network namespace.
     mtu 0: the default of the type. qos -1: set by an agent that wants none.
+    features: SOURCES is set by the table of sources, not by a request.
     """
 
     idx: int
@@ -62,6 +65,19 @@ class Vif:
     transport: VifTransport = VifTransport.ETH
     peer: bool = False
     mtu: int = 0
+    features: VifFeature = NO_FEATURES
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A MAC that a vif may use, and a prefix that it may use with it.
+
+    prefix None: the MAC alone, for what has no IP address, DHCP requests and the
+    link-local address made of it.
+    """
+
+    mac: bytes
+    prefix: IPv4Network | IPv6Network | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

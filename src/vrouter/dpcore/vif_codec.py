@@ -6,7 +6,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 from .layout import Layout
-from .names import VIF_NONE, VLAN_NONE, VifFlag, VifTransport, VifType
+from .names import VIF_NONE, VLAN_NONE, VifFeature, VifFlag, VifTransport, VifType
 from .records import Vif
 
 
@@ -31,6 +31,7 @@ def pack_vif(layout: Layout, vif: Vif) -> bytes:
         peer=int(vif.peer),
         mac=vif.mac,
         mtu=vif.mtu,
+        features=int(vif.features),
         ip6=vif.ip6.packed if vif.ip6 else bytes(16),
         name=vif.name,
     )
@@ -60,6 +61,7 @@ def unpack_vif(layout: Layout, value: bytes) -> Vif:
         transport=VifTransport(fields["transport"]),
         peer=bool(fields["peer"]),
         mtu=fields["mtu"],
+        features=VifFeature(fields["features"]),
     )
 
 

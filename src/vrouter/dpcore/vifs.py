@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,20 +18,25 @@ from . import libbpf, link, netdev
 from .config import ConfigTable
 from .errors import DeviceError, NoSuchEntry, Refused
 from .home import Home, one_cpu
-from .names import VifFlag, VifType
-from .records import Vif, VifStats
+from .names import VifFeature, VifFlag, VifType
+from .records import Source, Vif, VifStats
 from .slots import SlotAllocator
+from .sources import SourceTable
 from .vif_checks import FIRST_FIXED, check_change, check_device, check_vif, stored_flags
 from .vif_codec import pack_vif, unpack_vif
 
+# Those that follow from what else is stored, not from a request.
+OWN_FEATURES = VifFeature.SOURCES
+VM_TYPES = (VifType.VIRTUAL,)
 _UPLINKS = (VifType.HOST, VifType.PHYSICAL)
 
 
 class VifTable:
     """The vifs of an instance. Keys are idx, 0 to 4351."""
 
-    def __init__(self, home: Home, config: ConfigTable) -> None:
+    def __init__(self, home: Home, config: ConfigTable, sources: SourceTable) -> None:
         self._home = home
+        self._sources = sources
         self._config = config
         self._index = home.words("vif_index")
         self._array = home.array("vif_slots")
@@ -129,7 +134,8 @@ class VifTable:
                 # Whoever added it may have died before it was tied to everything.
                 self._tie(vif, ExitStack())
                 return self._require(vif.idx)
-            vif = replace(vif, flags=stored_flags(vif, 0))
+            features = vif.features & ~OWN_FEATURES
+            vif = replace(vif, flags=stored_flags(vif, 0), features=features)
             check_vif(self._home, vif)
             device = check_device(vif)
             self._check_others(vif, old)
@@ -146,17 +152,56 @@ class VifTable:
         """Replaces what is stored of the vif; as it is stored then.
 
         Flags are replaced as a whole, except Tc, Vof, GRO and mergeable buffers, which
-        are the data plane's. name, type and netdevice cannot change; the partner of a
-        cross-connect stays. Raises NoSuchEntry, BadValue, Refused.
+        are the data plane's, and so is the feature SOURCES (set_sources). name, type
+        and netdevice cannot change; the partner of a cross-connect stays. Raises NoSuchEntry, BadValue, Refused.
         """
         with self._home.lock():
             old = self._require(vif.idx)
             check_change(old, vif)
-            vif = replace(vif, flags=stored_flags(vif, old.flags), xconnect=old.xconnect)
+            vif = replace(
+                vif,
+                flags=stored_flags(vif, old.flags),
+                xconnect=old.xconnect,
+                features=vif.features & ~OWN_FEATURES | old.features & OWN_FEATURES,
+            )
             check_vif(self._home, vif)
             if vif != old:
                 self._write(vif)
         return vif
+
+    def sources(self, idx: int) -> tuple[Source, ...] | None:
+        """Who may speak on this vif, each MAC alone and with its prefixes; None: it is not
+        checked. Raises NoSuchEntry."""
+        vif = self._require(idx)
+        return self._sources.of(idx) if vif.features & VifFeature.SOURCES else None
+
+    def set_sources(self, idx: int, sources: Iterable[Source] | None) -> bool:
+        """Makes `sources` all that may speak on this vif; None: it is not checked any more.
+
+        Whether anything changed. Raises NoSuchEntry, Refused (no vif of a VM), BadValue,
+        TableFull; then nothing has changed.
+        """
+        with self._home.lock():
+            vif = self._require(idx)
+            if sources is not None and vif.type not in VM_TYPES:
+                raise Refused(
+                    f"vif0/{idx} ({vif.name}) is no vif of a VM: only those are checked for who "
+                    "speaks"
+                )
+            features = vif.features & ~VifFeature.SOURCES
+            if sources is None:
+                # the check goes before what it needs, and comes after it
+                self._set_features(vif, features)
+                self._sources.replace(idx, ())
+                return features != vif.features
+            changed = self._sources.replace(idx, sources)
+            return self._set_features(vif, features | VifFeature.SOURCES) or changed
+
+    def _set_features(self, vif: Vif, features: VifFeature) -> bool:
+        if features == vif.features:
+            return False
+        self._write(replace(vif, features=features))
+        return True
 
     def delete(self, idx: int) -> None:
         """Detaches dp-core from the netdevice and removes the vif.
@@ -320,6 +365,8 @@ class VifTable:
         if slot:
             self._index.set(vif.idx, 0)
             self._slots.retire(slot)
+            if vif.features & VifFeature.SOURCES:
+                self._sources.replace(vif.idx, ())
         self._zero(vif.idx)
 
     def _zero(self, idx: int) -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_network
+from typing import TYPE_CHECKING
 
 from vrouter.dpcore.errors import Refused
+
+if TYPE_CHECKING:
+    from vrouter.dpcore.names import VifFeature
+    from vrouter.dpcore.records import Source
 
 MAX_VRF = 65535
 MAX_U16 = 65535
@@ -15,6 +20,7 @@ MAX_LABEL = (1 << 20) - 1
 MAX_VNI = (1 << 24) - 1
 MAX_NEXTHOP = (1 << 24) - 1
 MAX_VIF = 65534
+ALLOW_ANY, ALLOW_NONE = "any", "none"
 
 
 def number(low: int, high: int, what: str) -> Callable[[str], int]:
@@ -76,6 +82,42 @@ def unicast_mac(text: str) -> bytes:
     if not any(value):
         raise ArgumentTypeError(f"{text} is no device's MAC; write it as 02:00:00:00:00:01")
     return value
+
+
+def source(text: str) -> Source | str:
+    """A pair of `--allow`: MAC, or MAC,PREFIX; or one of its two words."""
+    from vrouter.dpcore.records import Source  # noqa: PLC0415 - keeps --help fast
+
+    if text in (ALLOW_ANY, ALLOW_NONE):
+        return text
+    first, comma, rest = text.partition(",")
+    address = unicast_mac(first)
+    if not comma:
+        return Source(mac=address)
+    try:
+        return Source(mac=address, prefix=ip_network(rest))
+    except ValueError:
+        raise ArgumentTypeError(
+            f"'{rest}' is not a prefix; write {first},192.0.2.1 or {first},2001:db8::/64"
+        ) from None
+
+
+def roles(text: str) -> VifFeature:
+    """Words of `--trust`."""
+    from vrouter.dpcore.names import VifFeature  # noqa: PLC0415 - keeps --help fast
+
+    words = {
+        "dhcp": VifFeature.DHCP_SERVER,
+        "router": VifFeature.ROUTER,
+        "bridge": VifFeature.BRIDGE,
+        ALLOW_NONE: VifFeature(0),
+    }
+    found = VifFeature(0)
+    for word in text.split(","):
+        if word not in words:
+            raise ArgumentTypeError(f"'{word}' is no role; write dhcp, router, bridge or none")
+        found |= words[word]
+    return found
 
 
 def vif(text: str) -> str:

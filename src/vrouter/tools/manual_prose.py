@@ -62,7 +62,9 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "--list prints an array, --get one object with the keys vif, id, name, type, "
             "transport, mac, ip, ip6, vrf, mcast_vrf, flags (array of the letters), nh (null: "
             "none), qos, ref, mtu, os_ifindex, ifindex, xconnect (number of the partner), speed, "
-            "duplex, rx and tx (objects of packets, bytes, errors) and drops; with "
+            "duplex, rx and tx (objects of packets, bytes, errors), drops, sources (who may "
+            "speak, an array of mac and prefix; null: not checked) and trusted (array of dhcp, "
+            "router, bridge); with "
             "--get-drop-stats also drop_reasons (array of reason, name, label, packets).",
         ),
         (
@@ -70,6 +72,10 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "A vif of type vhost receives on the inner end of a pair: vhost0i for vhost0. "
             "A physical vif with --vhost-phys is attached only once a vhost vif names it with "
             "--xconnect; adding that one cross-connects both (X) while there is no agent. "
+            "A vif of type virtual that was given --allow drops whatever else speaks on it, as its "
+            "lines Allowed: say: Ethernet, IP, ARP and ND senders. Each MAC may use the IPv6 "
+            "link-local address made of it. DHCP servers, IPv6 routers and bridges are dropped "
+            "unless --trust names them. Without --allow nothing of this is checked. "
             "Neither --policy nor --dhcp-enable has an effect before there is an agent.",
         ),
     ),

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vrouter.dpcore.labels import VIF_FLAG_LETTERS, VIF_TYPE_LABELS, vif_flag_letters
+from vrouter.dpcore.names import VifFeature
 from vrouter.tools.words import NOT_LOST, mac_text, set_words
 
 if TYPE_CHECKING:
-    from vrouter.dpcore.records import Vif, VifStats
+    from vrouter.dpcore.records import Source, Vif, VifStats
 
 HEADING = """\
 Vrouter Interface Table
@@ -30,6 +31,13 @@ HbsL=HBS Left Intf
 
 INDENT = " " * 12
 
+# What a VM may be besides, in the words of `--trust`.
+ROLES = (
+    (VifFeature.DHCP_SERVER, "dhcp"),
+    (VifFeature.ROUTER, "router"),
+    (VifFeature.BRIDGE, "bridge"),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class VifView:
@@ -40,6 +48,7 @@ class VifView:
     drops: Mapping[int, int] = field(default_factory=dict)  # reason -> packets
     link: tuple[int, int] | None = None  # speed in Mbit/s and duplex
     ref: int = 1
+    sources: tuple[Source, ...] | None = None  # who may speak; None: not checked
 
 
 def lost(drops: Mapping[int, int]) -> int:
@@ -77,6 +86,28 @@ def entry_lines(view: VifView) -> Iterator[str]:
         f"{INDENT}TX packets:{stats.tx_packets}  bytes:{stats.tx_bytes} errors:{stats.tx_errors}"
     )
     yield f"{INDENT}Drops:{lost(view.drops)}"
+    if view.sources is not None:
+        yield from _source_lines(view.sources, vif.features)
+
+
+def role_words(features: VifFeature) -> list[str]:
+    """The words of the roles among `features`."""
+    return set_words(features, ROLES)
+
+
+def _source_lines(sources: tuple[Source, ...], features: VifFeature) -> Iterator[str]:
+    """A line for each MAC that may speak; ours, upstream has nothing like it."""
+    prefixes: dict[bytes, list[str]] = {}
+    for one in sources:
+        of_mac = prefixes.setdefault(one.mac, [])
+        if one.prefix is not None:
+            of_mac.append(str(one.prefix))
+    for mac, texts in prefixes.items():
+        yield f"{INDENT}Allowed:{mac_text(mac)} {' '.join(texts) or 'no prefix'}"
+    if not sources:
+        yield f"{INDENT}Allowed:none"
+    if role_words(features):
+        yield f"{INDENT}Trusted:{' '.join(role_words(features))}"
 
 
 def entry_json(view: VifView) -> dict[str, Any]:
@@ -114,4 +145,11 @@ def entry_json(view: VifView) -> dict[str, Any]:
             "errors": stats.tx_errors,
         },
         "drops": lost(view.drops),
+        "sources": None if view.sources is None else [_source_json(one) for one in view.sources],
+        "trusted": role_words(vif.features),
     }
+
+
+def _source_json(source: Source) -> dict[str, str | None]:
+    prefix = None if source.prefix is None else str(source.prefix)
+    return {"mac": mac_text(source.mac), "prefix": prefix}

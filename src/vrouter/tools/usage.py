@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _TABLES: tuple[tuple[str, str, Callable[[DpCore], Iterable[object]]], ...] = (
     ("vnis", "vnis", lambda core: core.vxlan.items()),
     ("routes", "routes", lambda core: core.inet.items()),
     ("bridge", "bridge", lambda core: core.bridge.items()),
+    ("sources", "sources", lambda core: chain.from_iterable(core.sources.all().values())),
 )
 
 

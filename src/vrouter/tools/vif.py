@@ -23,6 +23,8 @@ EXAMPLES = """\
   vif --add tap1 --mac 00:00:5e:00:01:00 --vrf 1 --type virtual
                                a VM's port
   vif --set 5 --vrf 2          move a vif to another VRF
+  vif --set tap1 --allow 02:00:0a:01:01:01,10.1.1.1 --allow 02:00:0a:01:01:01,fd00:1::1
+                               all that may speak on a VM's port; --allow any: do not check
   vif --delete tap1            forget a vif; its device stays
 """
 
@@ -63,7 +65,7 @@ def build_parser() -> ToolParser:
         metavar="VIF",
         help="remove a vif, by number or device name",
     )
-    add("--set", type=argtypes.vif, metavar="VIF", help="change a vif; needs --vrf")
+    add("--set", type=argtypes.vif, metavar="VIF", help="change what the fields name of a vif")
     add("--clear", action="store_true", help="set counters to 0: of all vifs, or of --id")
     _add_fields(parser)
     parser.add_common()
@@ -93,6 +95,21 @@ def _add_fields(parser: ToolParser) -> None:
     add("--policy", action="store_true", help="policy is applied (P)")
     add("--vhost-phys", action="store_true", help="the physical device of a vhost (Vp)")
     add("--dhcp-enable", action="store_true", help="DHCP requests are trapped (D)")
+    add(
+        "--allow",
+        type=argtypes.source,
+        action="append",
+        metavar="MAC[,PREFIX]",
+        help="with --set: a MAC that a VM may use, with the prefix that it may use with it; "
+        "several make the whole table. none: nothing may speak; any: no table, no check",
+    )
+    add(
+        "--trust",
+        type=argtypes.roles,
+        metavar="ROLES",
+        help="with --set: what a VM with such a table may be besides, any of dhcp, router, bridge "
+        "with commas between, or none",
+    )
     add("--core", type=argtypes.cpu, metavar="N", help="show only what CPU N counted")
     add("--get-drop-stats", action="store_true", help="with --get: drops by reason")
     add(
@@ -117,7 +134,7 @@ USES = {
         *("policy", "vhost_phys", "dhcp_enable"),
     ),
     "delete": (),
-    "set": ("vrf",),
+    "set": ("vrf", "allow", "trust"),
     "clear": ("id",),
 }
 FIELDS = tuple(dict.fromkeys(name for names in USES.values() for name in names))
@@ -132,9 +149,14 @@ def handle(args: argparse.Namespace) -> None:
 
         vif_show.show(args)
         return
+    if action == "set":
+        from vrouter.tools import vif_set  # noqa: PLC0415
+
+        vif_set.set_fields(args)
+        return
     from vrouter.tools import vif_write  # noqa: PLC0415
 
-    needed = {"create": ("mac",), "add": ("mac", "vrf", "type"), "set": ("vrf",)}
+    needed = {"create": ("mac",), "add": ("mac", "vrf", "type")}
     missing = [f"--{name}" for name in needed.get(action, ()) if getattr(args, name) is None]
     if missing:
         raise UsageError(f"--{action} needs {' and '.join(missing)}; see vif --help")

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from vrouter.dpcore.errors import NoSuchEntry, NotLoaded, Refused, UsageError
-from vrouter.dpcore.names import VifType
+from vrouter.dpcore.names import VifFeature, VifType
 from vrouter.tools.common import emit_json, emit_lines, open_core
 from vrouter.tools.linkinfo import speed_duplex
 from vrouter.tools.render_stats import drop_json, drop_lines
@@ -63,6 +63,8 @@ def show(args: argparse.Namespace) -> None:
 
 def _views(core: DpCore, vifs: list[Vif], cpu: int | None) -> Iterable[VifView]:
     refs = Counter(nexthop.oif for nexthop in core.nexthops.items())
+    checked = [vif for vif in vifs if vif.features & VifFeature.SOURCES]
+    sources = core.sources.all() if checked else {}
     with _namespace(core):
         for vif in vifs:
             physical = vif.type == VifType.PHYSICAL
@@ -72,6 +74,7 @@ def _views(core: DpCore, vifs: list[Vif], cpu: int | None) -> Iterable[VifView]:
                 drops=core.vifs.drops(vif.idx),
                 link=speed_duplex(vif.name) if physical else None,
                 ref=1 + refs[vif.idx],
+                sources=sources.get(vif.idx, ()) if vif in checked else None,
             )
 
 

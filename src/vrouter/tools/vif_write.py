@@ -174,19 +174,6 @@ def delete(args: argparse.Namespace) -> None:
     report(args, f"deleted vif0/{vif.idx} ({vif.name})", changed=True)
 
 
-def set(args: argparse.Namespace) -> None:  # noqa: A001 - named after the option
-    """`vif --set VIF --vrf V`."""
-    with open_core(args) as core, core.instance.enter_netns(), core.lock():
-        vif = find_vif(core, args.set)
-        if vif.vrf == args.vrf:
-            text = f"vif0/{vif.idx} ({vif.name}) is in VRF {vif.vrf} already; nothing changed"
-            report(args, text, changed=False)
-            return
-        core.vifs.change(replace(vif, vrf=args.vrf))
-    text = f"moved vif0/{vif.idx} ({vif.name}) from VRF {vif.vrf} to {args.vrf}"
-    report(args, text, changed=True)
-
-
 def clear(args: argparse.Namespace) -> None:
     """`vif --clear [--id N]`."""
     with open_core(args) as core, core.lock():
