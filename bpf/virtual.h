@@ -8,7 +8,7 @@
 #include "forward.h"
 #include "source.h"
 
-/* What only a vif that asks for it needs. VR_GO_ON, or the packet has ended. */
+/* What only a vif that asks for it needs, and then the look-up. */
 __noinline int vr_virtual_features(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	int refused;
@@ -22,18 +22,13 @@ __noinline int vr_virtual_features(struct __sk_buff *skb, struct vr_packet *pkt)
 		if (refused)
 			return vr_drop(skb, pkt, refused);
 	}
-	return VR_GO_ON;
+	return vr_bridge_input(skb, pkt);
 }
 
 static __always_inline int vr_virtual_input(struct __sk_buff *skb, struct vr_packet *pkt)
 {
-	int ret;
-
-	if (pkt->features) {
-		ret = vr_virtual_features(skb, pkt);
-		if (ret != VR_GO_ON)
-			return ret;
-	}
+	if (__builtin_expect(pkt->features, 0))
+		return vr_virtual_features(skb, pkt);
 	return vr_bridge_input(skb, pkt);
 }
 

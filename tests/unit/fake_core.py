@@ -4,18 +4,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Self
 
-from vrouter.dpcore.names import NhType
+from vrouter.dpcore.names import NhType, VifFeature
 from vrouter.dpcore.records import (
     BridgeEntry,
     Config,
     Nexthop,
     Route,
+    Source,
     Vif,
     VifStats,
     VrfStats,
@@ -29,7 +30,14 @@ RECORD: dict[str, Any] = {
     "loaded_at": "2026-01-02T03:04:05+00:00",
     "netns_inode": 4026531840,
     "netns_cookie": 1,
-    "sizes": {"nexthops": 4096, "labels": 1024, "vnis": 256, "routes": 16384, "bridge": 4096},
+    "sizes": {
+        "nexthops": 4096,
+        "labels": 1024,
+        "vnis": 256,
+        "routes": 16384,
+        "bridge": 4096,
+        "sources": 99,
+    },
 }
 
 
@@ -134,6 +142,7 @@ class Vifs:
     def __init__(self) -> None:
         self.table: dict[int, Vif] = {}
         self.lost: dict[int, int] = {}
+        self.allowed: dict[int, tuple[Source, ...] | None] = {}
 
     def get(self, idx: int) -> Vif | None:
         return self.table.get(idx)
@@ -165,8 +174,26 @@ class Vifs:
     def clear_stats(self, idx: int) -> None:
         self.lost = {}
 
+    def set_sources(self, idx: int, sources: Iterable[Source] | None) -> bool:
+        before = self.allowed.get(idx)
+        wanted = None if sources is None else tuple(sources)
+        features = self.table[idx].features & ~VifFeature.SOURCES
+        if wanted is not None:
+            features |= VifFeature.SOURCES
+        self.table[idx] = replace(self.table[idx], features=features)
+        self.allowed[idx] = wanted
+        return wanted != before
+
     def is_attached(self, idx: int) -> bool:
         return True
+
+
+class Sources:
+    def __init__(self, vifs: Vifs) -> None:
+        self.vifs = vifs
+
+    def all(self) -> dict[int, tuple[Source, ...]]:
+        return {idx: allowed for idx, allowed in self.vifs.allowed.items() if allowed}
 
 
 class Stats:
@@ -205,6 +232,7 @@ class FakeCore:
         self.mpls, self.vxlan = Labels(), Labels()
         self.nexthops, self.inet, self.bridge = Nexthops(), Inet(), Bridge()
         self.vifs, self.stats, self.config = Vifs(), Stats(), FakeConfig()
+        self.sources = Sources(self.vifs)
 
     def __enter__(self) -> Self:
         return self

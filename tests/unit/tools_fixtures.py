@@ -11,7 +11,7 @@ from tests.unit.fake_core import FakeCore
 
 TOOLS = ("vif", "nh", "rt", "mpls", "vxlan", "dropstats", "vrfstats", "vrinfo", "vrouter")
 _USERS = (
-    *("label_table", "nh", "rt_show", "rt_write", "vif_show", "vif_write", "dropstats"),
+    *("label_table", "nh", "rt_show", "rt_write", "vif_show", "vif_set", "vif_write", "dropstats"),
     *("vrfstats", "vrouter", "vrouter_info", "vrouter_status"),
 )
 

@@ -153,7 +153,8 @@ class VifTable:
 
         Flags are replaced as a whole, except Tc, Vof, GRO and mergeable buffers, which
         are the data plane's, and so is the feature SOURCES (set_sources). name, type
-        and netdevice cannot change; the partner of a cross-connect stays. Raises NoSuchEntry, BadValue, Refused.
+        and netdevice cannot change; the partner of a cross-connect stays. Raises NoSuchEntry,
+        BadValue, Refused.
         """
         with self._home.lock():
             old = self._require(vif.idx)

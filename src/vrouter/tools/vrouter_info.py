@@ -24,6 +24,7 @@ LABELS = {
     "vrfs": "VRF tables",
     "routes": "Inet routes",
     "bridge": "Bridge entries",
+    "sources": "Allowed sources",
     "ifindexes": "Interface indexes",
     "events": "Event buffer (bytes)",
 }
