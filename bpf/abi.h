@@ -90,7 +90,11 @@ enum vr_vif_feature {
 	VIF_FEATURE_DHCP_SERVER = 0x2,	/* with such a table: may be one */
 	VIF_FEATURE_ROUTER = 0x4,	/* may send router advertisements */
 	VIF_FEATURE_BRIDGE = 0x8,	/* may send BPDUs */
+	VIF_FEATURE_FLAGS = 0x80,	/* one of VIF_FLAGS_SPECIAL is set */
 };
+
+/* Flags that dp-core looks at before it looks a VM's packet up. */
+#define VIF_FLAGS_SPECIAL	(VIF_FLAG_DHCP | VIF_FLAG_IGMP)
 
 /* One vif: a slot of map `vif_slots`, found through `vif_index`. */
 struct vr_vif {
@@ -200,6 +204,8 @@ enum vr_drop_reason {
 	VR_DROP_DHCP_SERVER,	/* plays the DHCP server */
 	VR_DROP_ROUTER,		/* plays the IPv6 router */
 	VR_DROP_BPDU,		/* plays the bridge */
+
+	VR_DROP_TRAP_LIMIT,	/* more traps a second than the vif may cause */
 
 	VR_DROP_MAX = 96,
 };
@@ -455,6 +461,8 @@ struct vr_config {
 	__u64 loaded_ns;	/* CLOCK_BOOTTIME */
 	__u32 spare_vifs;	/* slots beside the table, kept for the tools */
 	__u32 spare_nexthops;
+	__u32 trap_rate;	/* traps a second that a vif may cause; 0 = any number */
+	__u32 reserved;
 };
 
 enum vr_event_mask {

@@ -64,14 +64,18 @@ static __always_inline int vr_bridge_to(struct __sk_buff *skb, struct vr_packet 
 	return VR_GO_ON;
 }
 
-/* Goes on with the broadcast entry. A vif may have a VRF of its own for that. */
-static __always_inline int vr_broadcast(struct __sk_buff *skb, struct vr_packet *pkt)
+/* A vif may have a VRF of its own for broadcast and multicast. */
+static __always_inline void vr_enter_mcast_vrf(struct vr_packet *pkt, const struct vr_vif *vif)
 {
-	struct vr_vif *vif = vr_vif_get(pkt->vif);
-
 	if (vif && vif->mcast_vrf != VR_VRF_NONE && !pkt->lookups &&
 	    !(pkt->flags & VP_FROM_TUNNEL))
 		pkt->vrf = vif->mcast_vrf;
+}
+
+/* Goes on with the broadcast entry. */
+static __always_inline int vr_broadcast(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	vr_enter_mcast_vrf(pkt, vr_vif_get(pkt->vif));
 	return vr_bridge_to(skb, pkt, vr_broadcast_mac);
 }
 

@@ -11,6 +11,7 @@
 
 #include "arp.h"
 #include "decap.h"
+#include "services.h"
 
 /* A unicast MAC that no entry has. */
 static __always_inline int vr_unknown_unicast(struct __sk_buff *skb, struct vr_packet *pkt)
@@ -35,6 +36,30 @@ static __always_inline int vr_is_overlay_arp(const struct vr_packet *pkt)
 	       (pkt->vif_type == VIF_TYPE_VIRTUAL && !pkt->lookups);
 }
 
+/*
+ * A frame for a group. Where IGMP is heard a group may have an entry of its own;
+ * else it is taken for a broadcast.
+ */
+static __always_inline int vr_multicast(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	struct vr_vif *vif;
+	__u8 group[ETH_ALEN];
+
+	if (!(pkt->features & VIF_FEATURE_FLAGS))
+		return vr_broadcast(skb, pkt);
+	vif = vr_vif_get(pkt->vif);
+	if (!vif || !(vif->flags & VIF_FLAG_IGMP) ||
+	    bpf_skb_load_bytes(skb, 0, group, sizeof(group)))
+		return vr_broadcast(skb, pkt);
+	vr_enter_mcast_vrf(pkt, vif);
+	if (pkt->lookups < VR_MAX_LOOKUPS && !vr_bridge_route(pkt, group, pkt->vrf)) {
+		pkt->lookups++;
+		vr_trace(skb, pkt, VR_EV_BRIDGE);
+		return VR_GO_ON;
+	}
+	return vr_bridge_to(skb, pkt, vr_broadcast_mac);
+}
+
 /* Looks a frame up in its VRF's bridge table. */
 __noinline int vr_bridge_input(struct __sk_buff *skb, struct vr_packet *pkt)
 {
@@ -54,7 +79,7 @@ __noinline int vr_bridge_input(struct __sk_buff *skb, struct vr_packet *pkt)
 	if (!eth)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
 	if (eth->h_dest[0] & 1)
-		return vr_broadcast(skb, pkt);
+		return vr_multicast(skb, pkt);
 	if (++pkt->lookups > VR_MAX_LOOKUPS)
 		return vr_drop(skb, pkt, VR_DROP_PKT_LOOP);
 	if (vr_bridge_route(pkt, eth->h_dest, pkt->vrf))
@@ -134,15 +159,23 @@ static __always_inline int vr_encap_rewrite(struct __sk_buff *skb, const struct 
 static __always_inline int vr_encap(struct __sk_buff *skb, struct vr_packet *pkt,
 				    const struct vr_nexthop *nh)
 {
+	__u32 reason, param = 0;
+
 	if (!vr_vif_get(nh->oif))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
+	if (pkt->flags & VP_DIAG) {
+		VR_COUNT_VRF(pkt->vrf, diags);
+		return vr_trap(skb, pkt, VR_TRAP_DIAG, nh->oif);
+	}
 	if (nh->family == VR_AF_BRIDGE)
 		VR_COUNT_VRF(pkt->vrf, l2_encaps);
 	else
 		VR_COUNT_VRF(pkt->vrf, encaps);
 	/* the agent gets the frame as it is, behind its header */
-	if (vr_nh_is_agent(nh))
-		return vr_trap(skb, pkt, VR_TRAP_NEXTHOP, 0);
+	if (vr_nh_is_agent(nh)) {
+		reason = vr_agent_reason(skb, pkt, &param);
+		return vr_trap(skb, pkt, reason, param);
+	}
 	if (nh->family != VR_AF_BRIDGE && vr_encap_rewrite(skb, pkt, nh))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
 	return vr_output(skb, pkt, nh->oif);

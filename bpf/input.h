@@ -108,7 +108,10 @@ __noinline int vr_agent_input(struct __sk_buff *skb, struct vr_packet *pkt)
 		if (vif && vif->type == VIF_TYPE_VIRTUAL) {
 			pkt->vif = idx;
 			pkt->vif_type = VIF_TYPE_VIRTUAL;
+			pkt->features = vif->features & VIF_FEATURE_FLAGS;
 		}
+		if (hdr.param == bpf_htonl(1) && hdr.param1 == bpf_htonl(1))
+			pkt->flags |= VP_DIAG;
 		pkt->vrf = bpf_ntohs(hdr.vrf);
 		return vr_bridge_input(skb, pkt);
 	default:

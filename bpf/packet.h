@@ -35,6 +35,7 @@ enum vr_packet_flag {
 	VP_UUC_FLOOD = 0x10,	/* the nexthop that brought it floods unknown unicast */
 	VP_AGAIN = 0x20,	/* a copy that came in again (recirculate.h) */
 	VP_NOT_TO_VMS = 0x40,	/* floods leave the VMs out */
+	VP_DIAG = 0x80,		/* a probe of the agent's: trapped where it would be delivered */
 };
 
 /* At most the 48 bytes of an skb's control block, as in the system we follow. */

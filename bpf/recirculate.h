@@ -75,6 +75,10 @@ __noinline int vr_trap_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u32 
 		vr_drop_copy(skb, pkt, VR_DROP_TRAP_NO_IF);
 		return 0;
 	}
+	if (!vr_trap_allowed(pkt->vif)) {
+		vr_drop_copy(skb, pkt, VR_DROP_TRAP_LIMIT);
+		return 0;
+	}
 	if (vr_send_again(skb, pkt, VR_AGAIN_TRAP, reason))
 		vr_drop_copy(skb, pkt, VR_DROP_CLONE_FAIL);
 	return 0;

@@ -13,6 +13,7 @@
 #define VR_SOURCE_H
 
 #include "arp.h"
+#include "services.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
@@ -21,10 +22,6 @@ struct {
 	__type(key, struct vr_source_key);
 	__type(value, __u32);
 } sources SEC(".maps");
-
-#define VR_PORT_DHCP_SERVER	67
-#define VR_PORT_DHCP_CLIENT	68
-#define VR_PORT_DHCP6_SERVER	547
 
 #define VR_MLD_REPORT		131
 #define VR_ND_RS		133

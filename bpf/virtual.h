@@ -8,10 +8,25 @@
 #include "forward.h"
 #include "source.h"
 
+/* What the flags of a vif ask for. VR_GO_ON, or the packet has ended. */
+__noinline int vr_virtual_flags(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	struct vr_vif *vif;
+
+	if (!pkt)
+		return TC_ACT_SHOT;
+	vif = vr_vif_get(pkt->vif);
+	if (!vif)
+		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
+	if (vr_is_service(skb, pkt, vif->flags))
+		return vr_trap(skb, pkt, VR_TRAP_L3_PROTOCOLS, 0);
+	return VR_GO_ON;
+}
+
 /* What only a vif that asks for it needs, and then the look-up. */
 __noinline int vr_virtual_features(struct __sk_buff *skb, struct vr_packet *pkt)
 {
-	int refused;
+	int refused, ret;
 
 	if (!pkt)
 		return TC_ACT_SHOT;
@@ -21,6 +36,11 @@ __noinline int vr_virtual_features(struct __sk_buff *skb, struct vr_packet *pkt)
 		refused = vr_source_refuses(skb, pkt);
 		if (refused)
 			return vr_drop(skb, pkt, refused);
+	}
+	if (pkt->features & VIF_FEATURE_FLAGS) {
+		ret = vr_virtual_flags(skb, pkt);
+		if (ret != VR_GO_ON)
+			return ret;
 	}
 	return vr_bridge_input(skb, pkt);
 }

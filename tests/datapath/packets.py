@@ -44,7 +44,7 @@ ADDRESSES = [
     ip("255.255.255.255"),
     bytes(4),
 ]
-LABELS = [*s.MPLS, 0, 3, 16, 1023, 1024, 0xFFFFF]
+LABELS = [*s.MPLS, 0, 1, 3, 16, 1023, 1024, 0xFFFFF]
 VNIS = [*s.VNIS, 0, 1, 0xFFFFFF]
 EDGES = [0, 1, 2, 3, 4, 5, 7, 8, 14, 15, 16, 20, 28, 31, 32, 44, 63, 64, 69, 70, 127, 128, 255]
 
@@ -143,13 +143,15 @@ def _vxlan(r: random.Random) -> bytes:
 
 def tunnelled(r: random.Random) -> bytes:
     """A packet of the fabric: most are tunnels to this host."""
-    kind = r.randrange(4)
+    kind = r.randrange(9)
     source = r.choice((s.FAR, s.FAR, s.OTHER, r.choice(ADDRESSES)))
     target = s.SELF if r.random() < 0.9 else r.choice(ADDRESSES)
     if kind == 0:
+        proto, payload = 1, quoted(r)
+    elif kind < 3:
         proto, payload = 47, _gre(r)
     else:
-        port = 4789 if kind == 1 else r.choice(MPLS_PORTS)
+        port = 4789 if kind < 6 else r.choice(MPLS_PORTS)
         body = _vxlan(r) if port == 4789 else _mpls(r)
         proto, payload = 17, udp(r.getrandbits(16), port, body)
     if r.random() < 0.85:
@@ -163,7 +165,8 @@ def from_agent(r: random.Random) -> bytes:
     """What an agent writes to pkt0."""
     vif = r.choice((s.VM1, s.VM2, s.FABRIC, s.HOST, s.AGENT, s.GONE, 500))
     vrf = r.choice((0, s.BLUE, s.BLUE, s.RED_VRF, 65535))
-    head = struct.pack("!HHHIIIIIB3x", vif, vrf, r.choice((0, 1, 1, 2, 99)), 0, 0, 0, 0, 0, 0)
+    command, diag = r.choice((0, 1, 1, 2, 99)), r.choice((0, 0, 1))
+    head = struct.pack("!HHHIIIIIB3x", vif, vrf, command, diag, r.choice((diag, 1)), 0, 0, 0, 0)
     return ether(s.GATEWAY, s.GATEWAY, 0x0800) + head + frame(r)
 
 
@@ -235,6 +238,32 @@ def spoken(r: random.Random) -> bytes:
     return ether(target, source, 0x86DD) + packet
 
 
+def served(r: random.Random) -> bytes:
+    """What a vif may trap, and what is like it."""
+    source = r.choice((s.VM1_MAC, s.FLOODS_DHCP, r.choice(MACS)))
+    target = r.choice((BROADCAST, s.GROUP, s.GATEWAY, r.choice(MACS)))
+    kind = r.randrange(4)
+    if kind == 3:
+        proto, data = udp6(r, bytes(16))
+        head = struct.pack("!IHBB", 6 << 28, len(data), proto, 255)
+        return ether(target, source, 0x86DD) + head + r.randbytes(32) + data
+    proto = r.choice((2, 17, 17))
+    if kind == 2:
+        data = udp(r.getrandbits(16), 3784, bytes((0x20, r.getrandbits(8))) + bytes(22))
+        return ether(target, source, 0x0800) + ipv4(r, ip("10.1.1.1"), ip("10.1.1.11"), 17, data)
+    payload = ipv4(r, r.choice(SPEAKERS), r.choice(ADDRESSES), proto, _dhcp(r))
+    return ether(target, source, 0x0800) + payload
+
+
+def quoted(r: random.Random) -> bytes:
+    """An ICMP message about a packet, most likely of one of our tunnels."""
+    proto = r.choice((17, 17, 47, 1))
+    second = 0x8847 if proto == 47 else r.choice((4789, 6635, 51234, 53))
+    data = struct.pack("!HHI", 50000 if proto == 17 else 0, second, 0)
+    inside = ipv4(r, r.choice((s.SELF, s.SELF, s.FAR)), s.FAR, proto, data)
+    return struct.pack("!BBHI", r.choice((3, 3, 11, 12, 5, 8)), 4, 0, 1400) + inside
+
+
 def _dhcp(r: random.Random) -> bytes:
     ports = r.choice((67, 68, 68, 53)), r.choice((67, 67, 68))
     return struct.pack("!HHHH", *ports, 12, 0) + bytes(r.choice((4, 4, 0)))
@@ -251,6 +280,8 @@ def valid(r: random.Random, state: State) -> tuple[int, bytes]:
         return vif.idx, tunnelled(r)
     if vif.type == VifType.AGENT and r.random() < 0.9:
         return vif.idx, from_agent(r)
+    if vif.idx in (s.SERVED, s.VM1, s.CHECKED) and r.random() < 0.3:
+        return vif.idx, fit(served(r))
     if vif.sources is not None and r.random() < 0.7:
         return vif.idx, fit(spoken(r))
     return vif.idx, fit(frame(r))

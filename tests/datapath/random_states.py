@@ -98,7 +98,9 @@ def random_state(seed: int) -> State:
     for vrf in set(VRFS):
         for mac in r.sample(macs, len(macs) * 2 // 3):
             label = _label(r)
-            state.add(BridgeEntry(vrf, mac, _any_nexthop(r), label))
+            state.add(BridgeEntry(vrf, mac, _any_nexthop(r), label, r.random() < 0.2))
+        if r.random() < 0.5:
+            state.add(BridgeEntry(vrf, s.GROUP, _any_nexthop(r), _label(r)))
         if r.random() < 0.8:
             state.add(BridgeEntry(vrf, BROADCAST, _any_nexthop(r), _label(r)))
     state.add(*_routes(r, state))

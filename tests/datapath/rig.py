@@ -28,7 +28,7 @@ from vrouter.dpcore import libbpf, loader, records
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.maps import open_map
-from vrouter.dpcore.names import Family, NhFlag, NhType, RouteFlag, VifFeature, VifFlag
+from vrouter.dpcore.names import BridgeFlag, Family, NhFlag, NhType, RouteFlag, VifFeature, VifFlag
 from vrouter.dpcore.names import VifType as CoreVifType
 from vrouter.dpcore.ringbuf import RingReader
 from vrouter.dpcore.sizes import SMALL
@@ -132,7 +132,7 @@ class Rig:
         return entry.index
 
     def _program(self, state: State) -> None:
-        self.core.config.set(hash_seed=state.hash_seed)
+        self.core.config.set(hash_seed=state.hash_seed, trap_rate=0)
         order = sorted(state.vifs.values(), key=lambda vif: _ORDER.index(vif.type))
         for vif in order:
             self._add_vif(vif)
@@ -143,7 +143,8 @@ class Rig:
                 self.core.nexthops.put(_nexthop(nh))
         self.core.vifs.delete(GONE)
         for entry in state.bridge.values():
-            self.core.bridge.put(entry.vrf, entry.mac, entry.nh, entry.label)
+            flags = BridgeFlag.FLOOD_DHCP if entry.flood_dhcp else 0
+            self.core.bridge.put(entry.vrf, entry.mac, entry.nh, entry.label, flags)
         for label, nh_id in state.mpls.items():
             self.core.mpls.put(label, nh_id)
         for vni, nh_id in state.vxlan.items():

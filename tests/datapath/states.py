@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv4Network, ip_network
+from typing import Any
 
 from tests.model.const import BROADCAST, Family, NhFlag, NhType, RouteFlag, VifFlag, VifType
 from tests.model.state import BridgeEntry, Member, Nexthop, Pair, Route, State, Vif, ip, mac, net
@@ -12,7 +13,9 @@ from tests.model.state import BridgeEntry, Member, Nexthop, Pair, Route, State, 
 FABRIC, HOST, AGENT = 2, 3, 4
 VM1, VM2, RED, UUF, NO_PROXY, PROXY, NARROW, GONE = 11, 12, 13, 14, 15, 16, 17, 18
 TINY, STATS = 19, 4351
-CHECKED, TRUSTED, MUTE = 20, 21, 22
+CHECKED, TRUSTED, MUTE, SERVED = 20, 21, 22, 23
+FLOODS_DHCP = mac("02:00:0a:01:01:12")
+GROUP = mac("01:00:5e:00:00:05")
 GATEWAY = mac("00:00:5e:00:01:00")
 NIC_MAC = mac("02:00:00:00:00:01")
 FAR_MAC = mac("02:00:00:00:00:02")
@@ -60,6 +63,7 @@ def _vifs(agent: bool) -> list[Vif]:
         Vif(NARROW, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mtu=700),
         Vif(TINY, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mtu=100),
         *_checked(),
+        Vif(SERVED, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.DHCP | VifFlag.IGMP),
         Vif(STATS, VifType.STATS, GATEWAY, 65535, BOTH),
     ]
     if agent:
@@ -181,7 +185,7 @@ def _routes() -> list[Route]:
 
 
 def _bridge() -> list[BridgeEntry]:
-    entries = [
+    entries: list[tuple[Any, ...]] = [
         (0, VM1_MAC, 11, None),
         (BLUE, GATEWAY, 3, None),
         (BLUE, ROUTER_MAC, 3, None),
@@ -202,6 +206,8 @@ def _bridge() -> list[BridgeEntry]:
         (BLUE, mac("02:00:0a:01:01:10"), 38, 5001),
         (BLUE, mac("02:00:0a:01:01:11"), 34, 5001),
         (BLUE, BROADCAST, 53, None),
+        (BLUE, GROUP, 12, None),
+        (BLUE, FLOODS_DHCP, 12, None, True),
         (RED_VRF, VM1_MAC, 13, None),
         (RED_VRF, GATEWAY, 3, None),
         (RED_VRF, BROADCAST, 54, None),

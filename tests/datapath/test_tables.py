@@ -17,6 +17,7 @@ from . import (
     cases_l3,
     cases_malformed,
     cases_source,
+    cases_traps,
     cases_xconnect,
 )
 from .agree import first_difference
@@ -35,6 +36,7 @@ TABLES = {
     "l3": cases_l3.CASES,
     "malformed": cases_malformed.CASES,
     "source": cases_source.CASES,
+    "traps": cases_traps.CASES,
     "xconnect": cases_xconnect.CASES,
 }
 CUT_AT = range(14, 130)

@@ -10,7 +10,10 @@ from .const import (
     GRE_CSUM,
     GRE_KEY,
     GRE_MPLS,
+    ICMP_ERRORS,
+    LABEL_ROUTER_ALERT,
     PROTO_GRE,
+    PROTO_ICMP,
     PROTO_UDP,
     UDP_TUNNELS,
     UDP_VXLAN,
@@ -34,7 +37,24 @@ def demux(packet: Packet, nh: Nexthop) -> Outcome:
         return _gre(packet, nh, ip, area)
     if ip.proto == PROTO_UDP and ip.offset == 0:
         return _udp(packet, nh, ip, area)
+    if ip.proto == PROTO_ICMP and not ip.fragment and _about_tunnel(ip, area):
+        return packet.trap(Trap.ICMP_ERROR)
     return nexthop.to_host(packet, nh)
+
+
+def _about_tunnel(ip: IPv4, area: bytes) -> bool:
+    """Whether an ICMP error quotes a packet that this host sent into a tunnel."""
+    quoted = area[8:]
+    if len(quoted) < 28 or area[0] not in ICMP_ERRORS or quoted[0] >> 4 != 4:
+        return False
+    head = (quoted[0] & 15) * 4
+    later = int.from_bytes(quoted[6:8], "big") & 0x1FFF
+    if head < 20 or len(quoted) < head + 8 or later or quoted[12:16] != ip.dst:
+        return False
+    second = int.from_bytes(quoted[head + 2 : head + 4], "big")
+    if quoted[9] == PROTO_GRE:
+        return second == GRE_MPLS
+    return quoted[9] == PROTO_UDP and second in UDP_TUNNELS
 
 
 def _gre(packet: Packet, nh: Nexthop, ip: IPv4, area: bytes) -> Outcome:
@@ -71,6 +91,8 @@ def _mpls(packet: Packet, ip: IPv4, at: int, data: bytes) -> Outcome:
     entry = int.from_bytes(data[:4], "big")
     if entry & 0xFF <= 1:
         return packet.drop(Drop.TTL_EXCEEDED)
+    if entry >> 12 == LABEL_ROUTER_ALERT:
+        return packet.trap(Trap.ROUTER_ALERT)
     nh_id = packet.state.mpls.get(entry >> 12)
     if not entry & 0x100 or nh_id is None:
         return packet.drop(Drop.INVALID_LABEL)

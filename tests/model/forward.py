@@ -86,7 +86,7 @@ def _from_agent(packet: Packet) -> Outcome:
     frame = packet.frame
     if frame[12:14] != ETH_IPV4.to_bytes(2, "big") or len(frame) < TRAP_HEAD + ETH_LEN:
         raise BadPacketError
-    vif_idx, vrf, command, *_ = AGENT_HDR.unpack_from(frame, ETH_LEN)
+    vif_idx, vrf, command, param, param1, *_ = AGENT_HDR.unpack_from(frame, ETH_LEN)
     packet.frame = pad_frame(frame[TRAP_HEAD:])
     parse_l2(packet.frame)
     target = packet.state.vifs.get(vif_idx)
@@ -97,4 +97,5 @@ def _from_agent(packet: Packet) -> Outcome:
     packet.vrf = vrf
     if target is not None and target.type == VifType.VIRTUAL:
         packet.vif = target
+    packet.diag = (param, param1) == (1, 1)
     return l2.bridge_input(packet)

@@ -15,7 +15,7 @@ def bridge_input(packet: Packet) -> Outcome:
     head = packet.l2
     if head.proto == ETH_ARP and packet.vif.type == VifType.VIRTUAL:
         return arp.from_vm(packet)
-    return flood(packet) if head.multicast else bridge(packet)
+    return flood_group(packet) if head.multicast else bridge(packet)
 
 
 def flood(packet: Packet) -> Outcome:
@@ -25,10 +25,22 @@ def flood(packet: Packet) -> Outcome:
     return bridge(packet, BROADCAST)
 
 
+def flood_group(packet: Packet) -> Outcome:
+    """A frame for a group: its own entry if IGMP is heard on the vif and there is one."""
+    if packet.vif.has(VifFlag.IGMP):
+        vrf = packet.vrf
+        if packet.vif.mcast_vrf != VRF_NONE and not packet.tunnelled:
+            vrf = packet.vif.mcast_vrf
+        if (vrf, packet.l2.dst) in packet.state.bridge:
+            packet.vrf = vrf
+            return bridge(packet, packet.l2.dst)
+    return flood(packet)
+
+
 def bridge(packet: Packet, mac: bytes | None = None) -> Outcome:
     """Look up the destination (or `mac`) in the packet's VRF and apply what it names.
 
-    Groups have no entries of their own. Unknown unicast goes to the broadcast entry if the
+    After the first look-up groups have no entries of their own. Unknown unicast goes to the broadcast entry if the
     ingress vif, or the VRF translate nexthop that brought it to this VRF, allows it.
     """
     packet.lookups += 1

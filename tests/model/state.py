@@ -96,6 +96,7 @@ class BridgeEntry:
     mac: bytes
     nh: int
     label: int | None = None
+    flood_dhcp: bool = False
 
 
 DISCARD_NH = Nexthop(0, NhType.DISCARD)

@@ -214,6 +214,11 @@ class Stats:
 
 
 class FakeConfig:
+    trap_rate = 1000
+
+    def set(self, trap_rate: int) -> None:
+        self.trap_rate = trap_rate
+
     def get(self) -> Config:
         return Config(
             abi_version=1,
@@ -223,6 +228,7 @@ class FakeConfig:
             loaded_ns=0,
             spare_vifs=0,
             spare_nexthops=0,
+            trap_rate=self.trap_rate,
         )
 
 

@@ -266,6 +266,15 @@ def test_vrfstats(tools: Tools) -> None:
     assert json.loads(tools.out("vrfstats --get 3 --json"))["vxlan_tunnels"] == 3
 
 
+def test_trap_rate(tools: Tools) -> None:
+    said = tools.out("vrouter --trap-rate 5000")
+    assert said == "vrouter: 5000 traps a second of each vif from now on (before: 1000)\n"
+    assert "nothing changed" in tools.out("vrouter --trap-rate 5000")
+    assert "Traps a second of a vif     5000\n" in tools.out("vrouter --info")
+    assert "any number of traps from now on" in tools.out("vrouter --trap-rate 0")
+    assert tools.run("vrouter --trap-rate 5 status")[0] == 2
+
+
 def test_info_and_status(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
     from vrouter.tools import vrouter_status
 

@@ -16,6 +16,7 @@ from .object import CONFIG
 from .sizes import Sizes
 
 _NONE: Final = 0xFFFF
+TRAP_RATE: Final = 1000  # traps a second of a vif
 _AF_INET: Final = 2
 _DISCARD_SLOT: Final = 1
 
@@ -66,6 +67,7 @@ def _configure(config: ArrayMap, sizes: Sizes, types: Btf) -> None:
     fields["agent_vif"] = _NONE
     fields["spare_vifs"] = sizes.spare_vifs
     fields["spare_nexthops"] = sizes.spare_nexthops
+    fields["trap_rate"] = TRAP_RATE
     fields["loaded_ns"] = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     config.set(0, layout.pack(**fields))
 

@@ -235,6 +235,7 @@ DROP_GROUPS: Final[tuple[tuple[tuple[DropReason, str], ...], ...]] = (
         (_D.DHCP_SERVER, "DHCP server not allowed"),
         (_D.ROUTER, "IPv6 router not allowed"),
         (_D.BPDU, "BPDU not allowed"),
+        (_D.TRAP_LIMIT, "Traps over the limit"),
     ),
     ((_D.CLONED_ORIGINAL, "Cloned Original"),),
 )

@@ -99,6 +99,10 @@ class VifFlag(IntFlag):
     MAC_IP_LEARN = 0x40000000
 
 
+# Flags for which a vif has the feature FLAGS.
+FLAGS_SPECIAL: Final = VifFlag.DHCP | VifFlag.IGMP
+
+
 class VifFeature(IntFlag):
     """What a vif needs besides plain forwarding."""
 
@@ -106,6 +110,7 @@ class VifFeature(IntFlag):
     DHCP_SERVER = 0x2
     ROUTER = 0x4
     BRIDGE = 0x8
+    FLAGS = 0x80
 
 
 class DropReason(IntEnum):
@@ -175,6 +180,7 @@ class DropReason(IntEnum):
     DHCP_SERVER = 76
     ROUTER = 77
     BPDU = 78
+    TRAP_LIMIT = 79
 
 
 class TrapReason(IntEnum):

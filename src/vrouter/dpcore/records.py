@@ -200,7 +200,8 @@ class VrfStats(_Sums):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """What dp-core as a whole is told. agent_vif: idx, None = no agent. events: bits of
-    EventMask. loaded_ns: CLOCK_BOOTTIME at load."""
+    EventMask. loaded_ns: CLOCK_BOOTTIME at load. trap_rate: traps a second that a vif may cause,
+    0 = any number."""
 
     abi_version: int
     agent_vif: int | None
@@ -209,3 +210,4 @@ class Config:
     loaded_ns: int
     spare_vifs: int
     spare_nexthops: int
+    trap_rate: int

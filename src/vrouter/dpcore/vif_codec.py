@@ -6,7 +6,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 from .layout import Layout
-from .names import VIF_NONE, VLAN_NONE, VifFeature, VifFlag, VifTransport, VifType
+from .names import FLAGS_SPECIAL, VIF_NONE, VLAN_NONE, VifFeature, VifFlag, VifTransport, VifType
 from .records import Vif
 
 
@@ -31,7 +31,7 @@ def pack_vif(layout: Layout, vif: Vif) -> bytes:
         peer=int(vif.peer),
         mac=vif.mac,
         mtu=vif.mtu,
-        features=int(vif.features),
+        features=int(_features(vif)),
         ip6=vif.ip6.packed if vif.ip6 else bytes(16),
         name=vif.name,
     )
@@ -61,8 +61,14 @@ def unpack_vif(layout: Layout, value: bytes) -> Vif:
         transport=VifTransport(fields["transport"]),
         peer=bool(fields["peer"]),
         mtu=fields["mtu"],
-        features=VifFeature(fields["features"]),
+        features=VifFeature(fields["features"]) & ~VifFeature.FLAGS,
     )
+
+
+def _features(vif: Vif) -> VifFeature:
+    """FLAGS says to dp-core that it is worth to look at the flags; no record has it."""
+    special = vif.flags & FLAGS_SPECIAL
+    return vif.features | VifFeature.FLAGS if special else vif.features
 
 
 def _number(value: int | None, none: int) -> int:

@@ -20,6 +20,7 @@ MAX_LABEL = (1 << 20) - 1
 MAX_VNI = (1 << 24) - 1
 MAX_NEXTHOP = (1 << 24) - 1
 MAX_VIF = 65534
+MAX_RATE = 1_000_000_000  # one a nanosecond
 ALLOW_ANY, ALLOW_NONE = "any", "none"
 
 
