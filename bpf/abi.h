@@ -90,11 +90,13 @@ enum vr_vif_feature {
 	VIF_FEATURE_DHCP_SERVER = 0x2,	/* with such a table: may be one */
 	VIF_FEATURE_ROUTER = 0x4,	/* may send router advertisements */
 	VIF_FEATURE_BRIDGE = 0x8,	/* may send BPDUs */
+	VIF_FEATURE_SUBVIFS = 0x10,	/* is the parent of Virtual VLAN vifs: map `vif_vlans` */
 	VIF_FEATURE_FLAGS = 0x80,	/* one of VIF_FLAGS_SPECIAL is set */
 };
 
 /* Flags that dp-core looks at before it looks a VM's packet up. */
-#define VIF_FLAGS_SPECIAL	(VIF_FLAG_DHCP | VIF_FLAG_IGMP)
+#define VIF_FLAGS_SPECIAL	(VIF_FLAG_DHCP | VIF_FLAG_IGMP | VIF_FLAG_MAC_LEARN | \
+				 VIF_FLAG_MAC_IP_LEARN)
 
 /* One vif: a slot of map `vif_slots`, found through `vif_index`. */
 struct vr_vif {
@@ -121,6 +123,18 @@ struct vr_vif {
 	__u16 mtu;		/* of the vif as it was added; 0 = default of the type */
 	__u8 ip6[16];
 	char name[16];
+	__u8 src_macs[24];	/* Virtual VLAN: up to four senders; none = any */
+};
+
+#define VR_SRC_MACS	4
+
+/* map `vif_vlans` (hash): idx + 1 of a Virtual VLAN vif. What the vif itself says
+ * is compared after the look-up, as the key of a bridge entry is. */
+struct vr_vlan_key {
+	__u16 parent;		/* idx */
+	__u16 vlan;
+	__u8 mac[6];		/* of the sender; zeros = any */
+	__u8 pad[2];
 };
 
 /* per CPU, by vif idx; RX = from the netdevice into dp-core */
@@ -393,6 +407,9 @@ struct vr_bridge_entry {
 	__u64 packets;
 };
 
+/* indexes of `bridge` kept ready for MACs that dp-core learns; a power of two */
+#define VR_SPARES	256
+
 #define VR_BE_NH(w)	((__u32)((w) & 0xffffff))
 #define VR_BE_LABEL(w)	((__u32)(((w) >> 24) & 0xffffff))
 #define VR_BE_FLAGS(w)	((__u32)((w) >> 48))
@@ -513,7 +530,7 @@ struct vr_event {
  * them. */
 enum vr_verdict {
 	VR_VERDICT_NONE = 0,
-	VR_VERDICT_TX = 1,	/* cb[1] = vif idx */
+	VR_VERDICT_TX = 1,	/* cb[1] = vif idx, cb[3] = vr_noted_tag() */
 	VR_VERDICT_DROP = 2,	/* cb[2] = reason */
 	VR_VERDICT_TRAP = 3,	/* cb[1] = agent's vif idx, cb[2] = trap reason */
 };
@@ -525,6 +542,7 @@ struct vr_test_copy {
 	__u32 kind;		/* enum vr_verdict: TX or TRAP */
 	__u32 reason;		/* of a trap */
 	__u32 len;		/* whole length; data holds at most VR_TEST_COPY_MAX */
+	__u32 vlan;		/* EtherType << 16 | tag that is noted beside the frame */
 	__u8 data[VR_TEST_COPY_MAX];
 };
 

@@ -204,7 +204,7 @@ static __always_inline __u32 vr_flood_split(struct __sk_buff *skb, struct vr_pac
 			continue;
 		if (!first)
 			first = order[i];
-		else if (vr_send_again(skb, pkt, VR_AGAIN_FLOOD, order[i]))
+		else if (vr_send_again(skb, pkt, VR_AGAIN_FLOOD, order[i], 0))
 			vr_drop_copy(skb, pkt, VR_DROP_CLONE_FAIL);
 	}
 	return first;

@@ -11,6 +11,7 @@
 
 #include "arp.h"
 #include "decap.h"
+#include "learn.h"
 #include "services.h"
 
 /* A unicast MAC that no entry has. */
@@ -155,12 +156,22 @@ static __always_inline int vr_encap_rewrite(struct __sk_buff *skb, const struct 
 	return 0;
 }
 
+/* To the agent as a gateway: the frame as it is, behind its header. Not inline: its
+ * stack must not add to that of replication. */
+__noinline int vr_to_agent(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	__u32 reason, param = 0;
+
+	if (!pkt)
+		return TC_ACT_SHOT;
+	reason = vr_agent_reason(skb, pkt, &param);
+	return vr_trap(skb, pkt, reason, param);
+}
+
 /* Nexthop Encap: to a vif of this host. */
 static __always_inline int vr_encap(struct __sk_buff *skb, struct vr_packet *pkt,
 				    const struct vr_nexthop *nh)
 {
-	__u32 reason, param = 0;
-
 	if (!vr_vif_get(nh->oif))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
 	if (pkt->flags & VP_DIAG) {
@@ -171,11 +182,8 @@ static __always_inline int vr_encap(struct __sk_buff *skb, struct vr_packet *pkt
 		VR_COUNT_VRF(pkt->vrf, l2_encaps);
 	else
 		VR_COUNT_VRF(pkt->vrf, encaps);
-	/* the agent gets the frame as it is, behind its header */
-	if (vr_nh_is_agent(nh)) {
-		reason = vr_agent_reason(skb, pkt, &param);
-		return vr_trap(skb, pkt, reason, param);
-	}
+	if (vr_nh_is_agent(nh))
+		return vr_to_agent(skb, pkt);
 	if (nh->family != VR_AF_BRIDGE && vr_encap_rewrite(skb, pkt, nh))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
 	return vr_output(skb, pkt, nh->oif);
@@ -221,6 +229,8 @@ static __always_inline int vr_translate(struct __sk_buff *skb, struct vr_packet 
 		pkt->flags |= VP_UUC_FLOOD;
 	if (nh->family != VR_AF_BRIDGE)
 		return vr_inet_input(skb, pkt);
+	if (nh->flags & NH_FLAG_MAC_LEARN)
+		vr_learn_mac(skb, pkt);
 	return vr_bridge_input(skb, pkt);
 }
 

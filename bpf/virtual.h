@@ -18,6 +18,10 @@ __noinline int vr_virtual_flags(struct __sk_buff *skb, struct vr_packet *pkt)
 	vif = vr_vif_get(pkt->vif);
 	if (!vif)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
+	if (vif->flags & VIF_FLAG_MAC_IP_LEARN && vr_is_new_neighbour(skb, pkt))
+		return vr_trap(skb, pkt, VR_TRAP_MAC_IP_LEARNING, 0);
+	if (vif->flags & VIF_FLAG_MAC_LEARN)
+		vr_learn_mac(skb, pkt);
 	if (vr_is_service(skb, pkt, vif->flags))
 		return vr_trap(skb, pkt, VR_TRAP_L3_PROTOCOLS, 0);
 	return VR_GO_ON;

@@ -53,7 +53,7 @@ static __always_inline int vr_is_again(struct __sk_buff *skb, const struct vr_pa
 	if ((skb->mark & VR_AGAIN_MAGIC_MASK) != VR_AGAIN_MAGIC)
 		return 0;
 	/* the host may set marks of its own */
-	return pkt->vif_type != VIF_TYPE_HOST || vr_again_get(skb);
+	return !vr_is_host_type(pkt->vif_type) || vr_again_get(skb);
 }
 
 /* All of forwarding, for a packet that a vif's netdevice received. */
@@ -62,14 +62,18 @@ int vr_dpcore(struct __sk_buff *skb)
 {
 	struct vr_packet pkt = { .vif = VR_VIF_NONE, .xconnect = VR_VIF_NONE };
 	struct vr_vif *vif = vr_vif_by_ifindex(skb->ifindex);
-	int verdict;
+	int verdict = 0;
 
 	if (!vif)
 		return vr_drop(skb, &pkt, VR_DROP_INVALID_IF);
 	vr_packet_init(skb, &pkt, vif);
 	if (vr_is_again(skb, &pkt))
 		return vr_input_again(skb, &pkt);
-	vr_count_rx(pkt.vif, skb->len);
+	if (__builtin_expect(pkt.features & VIF_FEATURE_SUBVIFS, 0))
+		verdict = vr_enter_subvif(skb, &pkt);
+	vr_count_rx(pkt.vif, vr_frame_len(skb));
+	if (__builtin_expect(verdict, 0))
+		return vr_drop(skb, &pkt, verdict);
 	verdict = vr_input(skb, &pkt);
 	for (int i = 0; i < VR_MAX_STEPS && verdict == VR_GO_ON; i++)
 		verdict = vr_nexthop(skb, &pkt);

@@ -28,6 +28,9 @@ MACS = [
     s.REMOTE_MAC,
     s.NIC_MAC,
     s.FAR_MAC,
+    s.IN_SUB,
+    s.IN_VGW,
+    s.IN_LEARNER,
     BROADCAST,
     mac("01:00:5e:00:00:05"),
     mac("02:de:ad:00:00:01"),
@@ -275,7 +278,8 @@ BPDUS = [bytes.fromhex(one) for one in ("0180c2000000", "0180c2000008", "01000cc
 
 def valid(r: random.Random, state: State) -> tuple[int, bytes]:
     """A vif of the state, and a packet that may come in by it."""
-    vif = r.choice([*state.vifs.values(), state.vifs[s.FABRIC], state.vifs[s.FABRIC]])
+    entries = [vif for vif in state.vifs.values() if vif.parent is None]
+    vif = r.choice([*entries, state.vifs[s.FABRIC], state.vifs[s.FABRIC]])
     if vif.type == VifType.PHYSICAL and r.random() < 0.85:
         return vif.idx, tunnelled(r)
     if vif.type == VifType.AGENT and r.random() < 0.9:
@@ -284,6 +288,11 @@ def valid(r: random.Random, state: State) -> tuple[int, bytes]:
         return vif.idx, fit(served(r))
     if vif.sources is not None and r.random() < 0.7:
         return vif.idx, fit(spoken(r))
+    if vif.idx in (s.PARENT, s.NATIVE) and r.random() < 0.7:
+        data = r.choice((spoken, frame, frame))(r)
+        tci = r.choice((100, 100, 200, 0, 300)) | r.choice((0, 0, 0xE000, 0x1000))
+        tpid = r.choice((0x8100, 0x8100, 0x88A8))
+        return vif.idx, fit(data[:12] + struct.pack("!HH", tpid, tci) + data[12:])
     return vif.idx, fit(frame(r))
 
 

@@ -11,6 +11,7 @@ import ctypes
 import itertools
 import os
 import socket
+import struct
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from tests.model import packet as model
 from tests.model.const import RouteFlag as ModelRouteFlag
-from tests.model.const import Verdict, VifType
+from tests.model.const import Trap, Verdict, VifType
 from tests.model.forward import forward
 from tests.model.state import Nexthop, State, Vif
 from vrouter.dpcore import libbpf, loader, records
@@ -45,7 +46,10 @@ ROLES = {
     "bridge": VifFeature.BRIDGE,
 }
 _REDIRECT, _SHOT = 7, 2
-_ORDER = VifType.PHYSICAL, VifType.HOST, VifType.AGENT, VifType.VIRTUAL, VifType.STATS
+_ORDER = (
+    *(VifType.PHYSICAL, VifType.HOST, VifType.AGENT, VifType.VIRTUAL, VifType.VIRTUAL_VLAN),
+    *(VifType.GATEWAY, VifType.MONITORING, VifType.STATS),
+)
 
 
 @contextmanager
@@ -72,7 +76,8 @@ class Rig:
             object_path=object_path,
             test_mode=True,
         )
-        self.state = state
+        # what is learnt must not stay in the state of others
+        self.state = state = state.copy(state.name)
         self.core = DpCore.open(instance)
         self._ifindex: dict[int, int] = {}
         with self.core.lock():
@@ -93,19 +98,37 @@ class Rig:
     def outcome(self, vif: int, frame: bytes) -> model.Outcome:
         """What dp-core did with the frame; its counters are left out (see `counters`)."""
         result = run_program(self._prog, frame, self._ifindex[vif])
-        verdict, out_vif, reason = result.cb[:3]
+        verdict, out_vif, reason, tag = result.cb[:4]
         kind = Verdict(verdict)
         sent = kind in (Verdict.TX, Verdict.TRAP)
         assert result.retval == (_REDIRECT if sent else _SHOT), result
         copies = [self._copy(raw) for raw in self._copies.read()]
+        if any(copy.kind == Verdict.TRAP for copy in copies):
+            self.core.bridge.refill()
         return model.Outcome(
-            kind, out_vif if sent else None, reason, result.packet_out if sent else b"", copies
+            kind,
+            out_vif if sent else None,
+            reason,
+            _tagged(result.packet_out, tag) if sent else b"",
+            copies,
         )
 
     def _copy(self, raw: bytes) -> model.Copy:
         copy = self._copy_layout.unpack(raw)
-        data = copy["data"][: copy["len"]]
+        data = _tagged(copy["data"][: copy["len"]], copy["vlan"])
+        if copy["reason"] in (Trap.MAC_LEARN, Trap.MAC_MOVE):
+            data = self._without_index(data, copy["reason"])
         return model.Copy(copy["vif"], Verdict(copy["kind"]), copy["reason"], data)
+
+    def _without_index(self, frame: bytes, reason: int) -> bytes:
+        """A trap of learning whose parameter, the index of the sender's entry, is set to 0."""
+        vrf, _, index = struct.unpack_from("!HHI", frame, 16)
+        entry = self.core.bridge.by_index(index)
+        flag = BridgeFlag.MAC_NEW if reason == Trap.MAC_LEARN else BridgeFlag.MAC_MOVED
+        assert entry is not None and entry.flags & flag, entry
+        assert (entry.vrf, entry.mac) == (vrf, frame[50:56]), entry
+        assert self.core.bridge.get(vrf, entry.mac) == entry
+        return frame[:20] + bytes(4) + frame[24:]
 
     def counters(self) -> Counter[model.Key]:
         """All counters that a packet may move, by the model's keys."""
@@ -121,8 +144,10 @@ class Rig:
         for vrf in range(self.state.vrfs):
             for name, count in vars_of(self.core.stats.vrf(vrf)):
                 found["vrf", vrf, name] = count
-        for (vrf, mac), index in self._index.items():
-            entry = self.core.bridge.by_index(index)
+        for vrf, mac in self.state.bridge:
+            index = self._index.get((vrf, mac))
+            bridge = self.core.bridge
+            entry = bridge.get(vrf, mac) if index is None else bridge.by_index(index)
             found["bridge", vrf, mac.hex()] = 0 if entry is None else entry.packets
         return found
 
@@ -166,10 +191,17 @@ class Rig:
 
     def _add_vif(self, vif: Vif) -> None:
         name = f"d{vif.idx}"
+        if vif.parent is not None:
+            self._ifindex[vif.idx] = self._ifindex[vif.parent]
+            self._add_record(vif, name, self._ifindex[vif.parent])
+            return
         _ip(f"link add {name} mtu {vif.mtu} type veth peer name {name}p")
         # A copy that comes in again is taken by a device that is up only.
         _ip(f"link set {name} up")
         number = self._ifindex[vif.idx] = socket.if_nametoindex(name)
+        self._add_record(vif, name, number)
+
+    def _add_record(self, vif: Vif, name: str, number: int) -> None:
         partner = vif.xconnect if vif.type == VifType.HOST else None
         added = self.core.vifs.add(
             records.Vif(
@@ -183,6 +215,10 @@ class Rig:
                 os_ifindex=number,
                 mcast_vrf=vif.mcast_vrf,
                 xconnect=partner,
+                parent=vif.parent,
+                vlan=vif.vlan,
+                ovlan=vif.ovlan,
+                src_macs=vif.src_macs,
             )
         )
         self._set_sources(vif)
@@ -200,6 +236,11 @@ class Rig:
         assert now is not None
         features = sum(ROLES[role] for role in vif.trusted)
         self.core.vifs.change(replace(now, features=now.features | VifFeature(features)))
+
+
+def _tagged(frame: bytes, tag: int) -> bytes:
+    """The frame with the tag that the kernel notes beside it, if there is one."""
+    return frame[:12] + tag.to_bytes(4, "big") + frame[12:] if tag else frame
 
 
 def _ip(arguments: str) -> None:

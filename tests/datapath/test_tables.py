@@ -15,9 +15,11 @@ from . import (
     cases_decap,
     cases_encap,
     cases_l3,
+    cases_learn,
     cases_malformed,
     cases_source,
     cases_traps,
+    cases_vifs,
     cases_xconnect,
 )
 from .agree import first_difference
@@ -34,9 +36,11 @@ TABLES = {
     "decap": cases_decap.CASES,
     "encap": cases_encap.CASES,
     "l3": cases_l3.CASES,
+    "learn": cases_learn.CASES,
     "malformed": cases_malformed.CASES,
     "source": cases_source.CASES,
     "traps": cases_traps.CASES,
+    "vifs": cases_vifs.CASES,
     "xconnect": cases_xconnect.CASES,
 }
 CUT_AT = range(14, 130)

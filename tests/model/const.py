@@ -53,7 +53,10 @@ class VifType(IntEnum):
     AGENT = 1
     PHYSICAL = 2
     VIRTUAL = 3
+    GATEWAY = 5
+    VIRTUAL_VLAN = 6
     STATS = 7
+    MONITORING = 9
 
 
 class VifFlag(IntFlag):
@@ -62,11 +65,14 @@ class VifFlag(IntFlag):
     XCONNECT = 0x2
     L3 = 0x40
     DHCP = 0x100
+    NATIVE_VLAN = 0x800
     IGMP = 0x2000000
     L2 = 0x80
     NO_MAC_PROXY = 0x1000
     UNKNOWN_UC_FLOOD = 0x10000
+    MAC_LEARN = 0x80000
     MAC_PROXY = 0x100000
+    MAC_IP_LEARN = 0x40000000
 
 
 class NhType(IntEnum):
@@ -97,6 +103,7 @@ class NhFlag(IntFlag):
     COMPOSITE_ENCAP = 0x2000
     COMPOSITE_TOR = 0x4000
     UNKNOWN_UC_FLOOD = 0x10000
+    MAC_LEARN = 0x100000
     L3_VXLAN = 0x2000000
 
 
@@ -159,6 +166,9 @@ class Trap(IntEnum):
     ZERO_TTL = 12
     ICMP_ERROR = 13
     ROUTER_ALERT = 16
+    MAC_LEARN = 17
+    MAC_MOVE = 18
+    MAC_IP_LEARNING = 19
     BFD = 20
 
 

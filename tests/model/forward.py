@@ -22,6 +22,7 @@ def forward(state: State, vif_idx: int, frame: bytes) -> Outcome:
         outcome = packet.drop(Drop.INVALID_IF)
         del outcome.counters["vif_drop", vif_idx, int(Drop.INVALID_IF)]
         return outcome
+    vif, frame = virtual.part(state, vif, frame)
     packet = Packet(state, vif, frame, vif.vrf)
     packet.counters["rx_packets", vif.idx] = 1
     packet.counters["rx_bytes", vif.idx] = len(frame)
@@ -35,11 +36,11 @@ def _receive(packet: Packet) -> Outcome:
     if len(packet.frame) < ETH_LEN:
         raise BadPacketError
     kind = packet.vif.type
-    if kind == VifType.HOST:
+    if packet.vif.is_host:
         return _from_host(packet)
     if kind == VifType.PHYSICAL:
         return _from_fabric(packet)
-    if kind == VifType.VIRTUAL:
+    if packet.vif.is_vm:
         return virtual.receive(packet)
     if kind == VifType.AGENT:
         return _from_agent(packet)
@@ -95,7 +96,7 @@ def _from_agent(packet: Packet) -> Outcome:
     if command != Trap.ROUTE:
         raise BadPacketError
     packet.vrf = vrf
-    if target is not None and target.type == VifType.VIRTUAL:
+    if target is not None and target.is_vm:
         packet.vif = target
     packet.diag = (param, param1) == (1, 1)
     return l2.bridge_input(packet)

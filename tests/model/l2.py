@@ -2,7 +2,7 @@
 """Bridging: look-up of the destination MAC in a VRF."""
 
 from . import arp, nexthop
-from .const import BROADCAST, ETH_ARP, MAX_LOOKUPS, VRF_NONE, Drop, VifFlag, VifType
+from .const import BROADCAST, ETH_ARP, MAX_LOOKUPS, VRF_NONE, Drop, VifFlag
 from .packet import Outcome, Packet
 from .state import BridgeEntry
 
@@ -13,7 +13,7 @@ def bridge_input(packet: Packet) -> Outcome:
     The ARP rules are those of a VM's vif; what the agent sends as pkt0's own is bridged.
     """
     head = packet.l2
-    if head.proto == ETH_ARP and packet.vif.type == VifType.VIRTUAL:
+    if head.proto == ETH_ARP and packet.vif.is_vm:
         return arp.from_vm(packet)
     return flood_group(packet) if head.multicast else bridge(packet)
 

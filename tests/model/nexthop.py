@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each type of nexthop does with a packet."""
 
-from . import arp, composite, decap, l2, l3, services, tunnel
+from . import arp, composite, decap, l2, l3, learn, services, tunnel
 from .const import (
     ETH_ARP,
     ETH_IPV4,
@@ -117,6 +117,8 @@ def _translate(packet: Packet, nh: Nexthop) -> Outcome:
     packet.uuc_flood = nh.has(NhFlag.UNKNOWN_UC_FLOOD)
     if nh.family != Family.BRIDGE:
         return l3.route(packet)
+    if nh.has(NhFlag.MAC_LEARN):
+        learn.mac(packet)
     if packet.l2.proto == ETH_ARP and packet.tunnelled and not packet.l3:
         return arp.from_tunnel(packet)
     return l2.bridge(packet)

@@ -4,7 +4,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .const import Drop, Trap, Verdict, VifType
+from .const import Drop, Trap, Verdict
 from .state import State, Vif
 from .wire import AGENT_HDR, ETH_LEN, L2, ether, parse_l2, strip_tags
 
@@ -24,6 +24,13 @@ class Copy:
     kind: Verdict
     reason: int
     frame: bytes
+
+
+def tagged_for(vif: Vif, frame: bytes) -> bytes:
+    """The frame as it leaves by the vif: a Virtual VLAN vif puts its tag on."""
+    if vif.ovlan is None:
+        return frame
+    return frame[:12] + b"\x81\x00" + vif.ovlan.to_bytes(2, "big") + frame[12:]
 
 
 @dataclass(slots=True)
@@ -99,13 +106,14 @@ class Packet:
 
         The host's stack gets the frame untagged, and addressed to it if it is a VM's.
         """
-        if vif is not None and vif.type == VifType.HOST:
+        if vif is not None and vif.is_host:
             frame = strip_tags(frame)
-            if self.vif.type == VifType.VIRTUAL:
+            if self.vif.is_vm:
                 frame = vif.mac + frame[6:]
         reason = self.unsendable(vif, frame)
         if vif is None or reason is not None:
             return self.drop(reason or Drop.INVALID_IF)
+        frame = tagged_for(vif, frame)
         self._count_tx(vif, frame)
         return self._end(Verdict.TX, vif.idx, 0, frame)
 
@@ -115,6 +123,7 @@ class Packet:
         if vif is None or reason is not None:
             self.count_drop(reason or Drop.INVALID_IF)
             return
+        frame = tagged_for(vif, frame)
         self._count_tx(vif, frame)
         self.copies.append(Copy(vif.idx, Verdict.TX, 0, frame))
 

@@ -24,7 +24,8 @@ class Vif:
     """A vif; `mtu` is that of its netdevice (longest L3 packet).
 
     `sources`: who may speak, None if that is not checked; `trusted`: what a checked vif may be
-    besides ("dhcp", "router", "bridge").
+    besides ("dhcp", "router", "bridge"). `parent`, `vlan`, `ovlan`, `src_macs`: of a Virtual
+    VLAN vif, which gets frames of that VLAN (and sender) of its parent, and sends with `ovlan`.
     """
 
     idx: int
@@ -37,6 +38,20 @@ class Vif:
     mtu: int = 1500
     sources: tuple[Pair, ...] | None = None
     trusted: frozenset[str] = frozenset()
+    parent: int | None = None
+    vlan: int | None = None
+    ovlan: int | None = None
+    src_macs: tuple[bytes, ...] = ()
+
+    @property
+    def is_vm(self) -> bool:
+        """Whether a VM is behind it."""
+        return self.type in (VifType.VIRTUAL, VifType.VIRTUAL_VLAN)
+
+    @property
+    def is_host(self) -> bool:
+        """Whether the host's own stack is behind it."""
+        return self.type in (VifType.HOST, VifType.GATEWAY)
 
     def has(self, flag: VifFlag) -> bool:
         """Whether the flag is set."""
@@ -97,6 +112,8 @@ class BridgeEntry:
     nh: int
     label: int | None = None
     flood_dhcp: bool = False
+    new: bool = False
+    moved: bool = False
 
 
 DISCARD_NH = Nexthop(0, NhType.DISCARD)

@@ -32,6 +32,7 @@ def fill(maps: dict[str, BpfMap], sizes: Sizes, object_path: Path) -> None:
         if name.endswith("_retire") and isinstance(one, ArrayMap) and not any(one.get(0)):
             one.set(0, _word(1))
     _make_discard(maps, types)
+    _make_spares(maps)
     _configure(_array(maps, CONFIG), sizes, types)
 
 
@@ -56,6 +57,17 @@ def _make_discard(maps: dict[str, BpfMap], types: Btf) -> None:
     _array(maps, "nexthop_retire").set(_DISCARD_SLOT, _word(1))
     _array(maps, "nexthop_slots").set(_DISCARD_SLOT, record)
     index.set(0, _DISCARD_SLOT.to_bytes(4, sys.byteorder))
+
+
+def _make_spares(maps: dict[str, BpfMap]) -> None:
+    """The first indexes of an empty bridge table are ready for MACs that dp-core learns."""
+    spare, retire = _array(maps, "bridge_spare"), _array(maps, "bridge_retire")
+    states = b"".join(retire.get_range(1, spare.max_entries))
+    if any(states):
+        return  # in use: the next writer fills them up
+    numbers = range(1, spare.max_entries + 1)
+    retire.set_many((number, _word(1)) for number in numbers)
+    spare.set_many((number - 1, number.to_bytes(4, sys.byteorder)) for number in numbers)
 
 
 def _configure(config: ArrayMap, sizes: Sizes, types: Btf) -> None:

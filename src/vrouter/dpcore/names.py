@@ -27,6 +27,8 @@ ENTRY_VALID: Final = 0x80000000
 REWRITE_MAX: Final = 32
 MEMBERS_PER_CHUNK: Final = 31
 SOURCE_BITS: Final = 80
+SPARES: Final = 256  # indexes kept ready for MACs that dp-core learns
+SRC_MACS: Final = 4  # senders of a Virtual VLAN vif, at most
 DROP_REASONS: Final = 96  # VR_DROP_MAX: size of the drop counters
 
 
@@ -100,7 +102,7 @@ class VifFlag(IntFlag):
 
 
 # Flags for which a vif has the feature FLAGS.
-FLAGS_SPECIAL: Final = VifFlag.DHCP | VifFlag.IGMP
+FLAGS_SPECIAL: Final = VifFlag.DHCP | VifFlag.IGMP | VifFlag.MAC_LEARN | VifFlag.MAC_IP_LEARN
 
 
 class VifFeature(IntFlag):
@@ -110,6 +112,7 @@ class VifFeature(IntFlag):
     DHCP_SERVER = 0x2
     ROUTER = 0x4
     BRIDGE = 0x8
+    SUBVIFS = 0x10
     FLAGS = 0x80
 
 

@@ -42,7 +42,10 @@ class Vif:
     pair). vrf 65535: none. mcast_vrf 65535: as vrf. xconnect: idx of the partner.
     peer: `ifindex` is a veth whose far end is in another network namespace.
     mtu 0: the default of the type. qos -1: set by an agent that wants none.
-    features: SOURCES is set by the table of sources, not by a request.
+    features: SOURCES and SUBVIFS follow from other tables, not from a request.
+    parent, vlan, ovlan, src_macs: of a Virtual VLAN vif, whose ifindex and os_ifindex are its
+    parent's: frames of that VLAN, and of those senders if there are any, and the VLAN that
+    it sends with.
     """
 
     idx: int
@@ -66,6 +69,7 @@ class Vif:
     peer: bool = False
     mtu: int = 0
     features: VifFeature = NO_FEATURES
+    src_macs: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from .errors import BadValue, UsageError
+from .names import SPARES
 
 VIFS: Final = 4352  # in every profile: upstream's default
 
@@ -128,8 +129,9 @@ class Sizes:
             "vrf_stats": self.vrfs,
             "inet": self.routes,
             "bridge_hash": self.bridge,
-            "bridge": self.bridge + 1,
-            "bridge_retire": self.bridge + 1,
+            # indexes that are kept ready hold no entry yet
+            "bridge": self.bridge + 1 + SPARES,
+            "bridge_retire": self.bridge + 1 + SPARES,
             "sources": self.sources,
             "events": self.events,
             "test_copies": _TEST_COPIES if test_mode else mmap.PAGESIZE,

@@ -22,12 +22,13 @@ from .names import VifFeature, VifFlag, VifType
 from .records import Source, Vif, VifStats
 from .slots import SlotAllocator
 from .sources import SourceTable
+from .subvifs import SubVifs
 from .vif_checks import FIRST_FIXED, check_change, check_device, check_vif, stored_flags
 from .vif_codec import pack_vif, unpack_vif
 
 # Those that follow from what else is stored, not from a request.
-OWN_FEATURES = VifFeature.SOURCES
-VM_TYPES = (VifType.VIRTUAL,)
+OWN_FEATURES = VifFeature.SOURCES | VifFeature.SUBVIFS
+VM_TYPES = (VifType.VIRTUAL, VifType.VIRTUAL_VLAN)
 _UPLINKS = (VifType.HOST, VifType.PHYSICAL)
 
 
@@ -37,6 +38,7 @@ class VifTable:
     def __init__(self, home: Home, config: ConfigTable, sources: SourceTable) -> None:
         self._home = home
         self._sources = sources
+        self._subvifs = SubVifs(home)
         self._config = config
         self._index = home.words("vif_index")
         self._array = home.array("vif_slots")
@@ -83,7 +85,10 @@ class VifTable:
         raise Refused(f"all {FIRST_FIXED} vifs are in use: delete one first")
 
     def is_attached(self, idx: int) -> bool:
-        """Whether dp-core sees the packets of this vif's netdevice."""
+        """Whether dp-core sees the packets of this vif's netdevice, or of its parent's."""
+        vif = self.get(idx)
+        if vif is not None and vif.parent is not None:
+            idx = vif.parent
         try:
             with link.open_link(self._pin(idx)) as opened:
                 return opened.info().ifindex != 0
@@ -129,7 +134,7 @@ class VifTable:
             )
         with self._home.lock():
             old = self.get(vif.idx)
-            if old is not None and old.ifindex == vif.ifindex:
+            if old is not None and (old.ifindex, old.parent) == (vif.ifindex, vif.parent):
                 vif = self.change(vif)
                 # Whoever added it may have died before it was tied to everything.
                 self._tie(vif, ExitStack())
@@ -166,8 +171,12 @@ class VifTable:
                 features=vif.features & ~OWN_FEATURES | old.features & OWN_FEATURES,
             )
             check_vif(self._home, vif)
+            if vif.type == VifType.VIRTUAL_VLAN:
+                self._check_parent(vif)
             if vif != old:
                 self._write(vif)
+            if vif.type == VifType.VIRTUAL_VLAN:
+                self._subvifs.map(vif, old)
         return vif
 
     def sources(self, idx: int) -> tuple[Source, ...] | None:
@@ -215,6 +224,8 @@ class VifTable:
             vif = self._require(idx)
             if vif.type == VifType.PHYSICAL:
                 self._check_unused(vif)
+            if vif.features & VifFeature.SUBVIFS:
+                self._check_childless(vif)
             if vif.type == VifType.HOST:
                 for physical in self._physicals_of(vif):
                     link.detach(self._pin(physical.idx))
@@ -250,10 +261,13 @@ class VifTable:
 
     def _check_others(self, vif: Vif, old: Vif | None) -> None:
         """What `vif` may not do to other vifs, or to the one it replaces."""
-        if old is not None and netdev.exists(old.ifindex):
+        if old is not None and (netdev.exists(old.ifindex) or old.parent != vif.parent):
             raise Refused(
                 f"vif0/{vif.idx} is {old.name}: delete it first, or take another idx for {vif.name}"
             )
+        if vif.type == VifType.VIRTUAL_VLAN:
+            self._check_parent(vif)
+            return
         same = self.by_ifindex(vif.ifindex)
         if same is not None:
             raise Refused(f"netdevice {vif.name} is vif0/{same.idx} already")
@@ -274,6 +288,22 @@ class VifTable:
         host = None if partner.xconnect is None else self.get(partner.xconnect)
         if host is not None and host.idx != vif.idx:
             raise Refused(f"{partner.name} is cross-connected with {host.name} already")
+
+    def _check_parent(self, vif: Vif) -> None:
+        parent = None if vif.parent is None else self.get(vif.parent)
+        self._subvifs.check(vif, parent, self._children(vif.parent))
+
+    def _check_childless(self, vif: Vif) -> None:
+        for child in self._children(vif.idx):
+            raise Refused(
+                f"{vif.name} (vif0/{vif.idx}) carries {child.name} (vif0/{child.idx}): delete "
+                "that first"
+            )
+
+    def _children(self, parent: int | None) -> list[Vif]:
+        return [
+            vif for vif in self.items() if vif.type == VifType.VIRTUAL_VLAN and vif.parent == parent
+        ]
 
     def _check_unused(self, physical: Vif) -> None:
         for vif in self.items():
@@ -301,6 +331,11 @@ class VifTable:
     def _tie(self, vif: Vif, undo: ExitStack) -> None:
         """Ties a stored vif to its netdevice, its partner and the configuration,
         as far as it is not yet."""
+        if vif.parent is not None:
+            parent = self._require(vif.parent)
+            self._subvifs.map(vif)
+            self._set_features(parent, parent.features | VifFeature.SUBVIFS)
+            return
         self._map(vif)
         if vif.type == VifType.PHYSICAL and vif.flags & VifFlag.VHOST_PHYS and vif.xconnect is None:
             return
@@ -360,8 +395,11 @@ class VifTable:
             os.close(fd)
 
     def _remove(self, vif: Vif) -> None:
-        link.detach(self._pin(vif.idx))
-        self._unmap(vif)
+        if vif.parent is None:
+            link.detach(self._pin(vif.idx))
+            self._unmap(vif)
+        else:
+            self._leave(vif)
         slot = self._index.get(vif.idx)
         if slot:
             self._index.set(vif.idx, 0)
@@ -369,6 +407,13 @@ class VifTable:
             if vif.features & VifFeature.SOURCES:
                 self._sources.replace(vif.idx, ())
         self._zero(vif.idx)
+
+    def _leave(self, vif: Vif) -> None:
+        """A Virtual VLAN vif gives its frames back to its parent."""
+        self._subvifs.unmap(vif)
+        parent = None if vif.parent is None else self.get(vif.parent)
+        if parent is not None and all(one.idx == vif.idx for one in self._children(parent.idx)):
+            self._set_features(parent, parent.features & ~VifFeature.SUBVIFS)
 
     def _zero(self, idx: int) -> None:
         self._home.percpu("vif_stats").set_zero(idx)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vrouter.dpcore.errors import Refused
 
 if TYPE_CHECKING:
-    from vrouter.dpcore.names import VifFeature
+    from vrouter.dpcore.names import VifFeature, VifFlag
     from vrouter.dpcore.records import Source
 
 MAX_VRF = 65535
@@ -83,6 +83,29 @@ def unicast_mac(text: str) -> bytes:
     if not any(value):
         raise ArgumentTypeError(f"{text} is no device's MAC; write it as 02:00:00:00:00:01")
     return value
+
+
+vlan = number(0, 4094, "a VLAN")
+
+# What a person may set of the flags; the others follow from what else is asked for.
+FLAG_WORDS = "P D Ig L Ml Uuf Mnp Proxy Vnt Pr"
+
+
+def vif_flags(text: str) -> tuple[VifFlag, VifFlag]:
+    """Letters of flags: those to set, those to clear."""
+    from vrouter.dpcore.labels import VIF_FLAG_LETTERS  # noqa: PLC0415 - keeps --help fast
+    from vrouter.dpcore.names import VifFlag  # noqa: PLC0415
+
+    known = {letters: bit for bit, letters, _ in VIF_FLAG_LETTERS if letters in FLAG_WORDS.split()}
+    found = [VifFlag(0), VifFlag(0)]
+    for word in text.split(","):
+        letters = word.lstrip("+-")
+        if letters == "S":
+            raise Refused("service chains (flag S) come with a later release; leave it out")
+        if letters not in known:
+            raise ArgumentTypeError(f"'{word}' is no flag to set; write any of {FLAG_WORDS}")
+        found[word.startswith("-")] |= known[letters]
+    return found[0], found[1]
 
 
 def source(text: str) -> Source | str:

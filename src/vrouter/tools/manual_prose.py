@@ -61,7 +61,8 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "JSON",
             "--list prints an array, --get one object with the keys vif, id, name, type, "
             "transport, mac, ip, ip6, vrf, mcast_vrf, flags (array of the letters), nh (null: "
-            "none), qos, ref, mtu, os_ifindex, ifindex, xconnect (number of the partner), speed, "
+            "none), qos, ref, mtu, os_ifindex, ifindex, xconnect (number of the partner), "
+            "parent, vlan, ovlan, src_macs (of a part of another vif), speed, "
             "duplex, rx and tx (objects of packets, bytes, errors), drops, sources (who may "
             "speak, an array of mac and prefix; null: not checked) and trusted (array of dhcp, "
             "router, bridge); with "

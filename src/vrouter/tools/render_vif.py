@@ -63,7 +63,8 @@ def entry_lines(view: VifView) -> Iterator[str]:
     if view.link is not None:
         first += f" (Speed {view.link[0]}, Duplex {view.link[1]})"
     if vif.vlan is not None:
-        first += f" Vlan(o/i): {vif.ovlan}/{vif.vlan}"
+        senders = "(,S)" if vif.src_macs else ""
+        first += f" Vlan(o/i){senders}: {vif.ovlan}/{vif.vlan}"
     if vif.parent is not None:
         first += f" Parent:vif0/{vif.parent}"
     if vif.nh_id:
@@ -132,6 +133,10 @@ def entry_json(view: VifView) -> dict[str, Any]:
         "os_ifindex": vif.os_ifindex,
         "ifindex": vif.ifindex,
         "xconnect": vif.xconnect,
+        "parent": vif.parent,
+        "vlan": vif.vlan,
+        "ovlan": vif.ovlan,
+        "src_macs": [mac_text(mac) for mac in vif.src_macs],
         "speed": view.link[0] if view.link else None,
         "duplex": view.link[1] if view.link else None,
         "rx": {

@@ -22,6 +22,8 @@ EXAMPLES = """\
                                the fabric's NIC and the host's port, cross-connected
   vif --add tap1 --mac 00:00:5e:00:01:00 --vrf 1 --type virtual
                                a VM's port
+  vif --add sub1 --mac 00:00:5e:00:01:00 --vrf 2 --type virtual-vlan --vif tap1 --vlan 100
+                               the frames of VLAN 100 of tap1 are a port of their own
   vif --set 5 --vrf 2          move a vif to another VRF
   vif --set tap1 --allow 02:00:0a:01:01:01,10.1.1.1 --allow 02:00:0a:01:01:01,fd00:1::1
                                all that may speak on a VM's port; --allow any: do not check
@@ -117,10 +119,30 @@ def _add_fields(parser: ToolParser) -> None:
         action="store_true",
         help="with --get: VIF is the ifindex of a netdevice (`ip link` shows it)",
     )
-    for option in ("--rate", "--pmd", "--vif"):
-        nargs = 1 if option == "--vif" else 0
-        add(option, action=Later, nargs=nargs, help=argparse.SUPPRESS)
-    for option in ("--pci", "--vlan", "--guid", "--loopback_ip"):
+    add("--vif", type=argtypes.vif, metavar="VIF", help="vif that a virtual-vlan vif is part of")
+    add("--vlan", type=argtypes.vlan, metavar="VLAN", help="VLAN of the frames that it receives")
+    add(
+        "--ovlan",
+        type=argtypes.vlan,
+        metavar="VLAN",
+        help="VLAN of the frames that it sends (default: that of --vlan)",
+    )
+    add(
+        "--src-mac",
+        type=argtypes.unicast_mac,
+        action="append",
+        metavar="MAC",
+        help="receive frames of this sender only; up to four",
+    )
+    add(
+        "--flags",
+        type=argtypes.vif_flags,
+        metavar="FLAGS",
+        help="flags to set and, with a minus, to clear: P,Ig,-D; any of " + argtypes.FLAG_WORDS,
+    )
+    for option in ("--rate", "--pmd"):
+        add(option, action=Later, nargs=0, help=argparse.SUPPRESS)
+    for option in ("--pci", "--guid", "--loopback_ip"):
         add(option, action=Later, nargs=1, help=argparse.SUPPRESS)
 
 
@@ -132,9 +154,10 @@ USES = {
     "add": (
         *("mac", "vrf", "type", "transport", "id", "xconnect"),
         *("policy", "vhost_phys", "dhcp_enable"),
+        *("vif", "vlan", "ovlan", "src_mac", "flags"),
     ),
     "delete": (),
-    "set": ("vrf", "allow", "trust"),
+    "set": ("vrf", "vlan", "ovlan", "src_mac", "flags", "policy", "dhcp_enable", "allow", "trust"),
     "clear": ("id",),
 }
 FIELDS = tuple(dict.fromkeys(name for names in USES.values() for name in names))

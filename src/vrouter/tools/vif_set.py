@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vrouter.dpcore.errors import UsageError
-from vrouter.dpcore.names import VifFeature
+from vrouter.dpcore.labels import vif_flag_letters
+from vrouter.dpcore.names import VifFeature, VifFlag
 from vrouter.tools.argtypes import ALLOW_ANY, ALLOW_NONE
 from vrouter.tools.common import open_core, report
 from vrouter.tools.render_vif import ROLES, role_words
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
     from vrouter.dpcore.core import DpCore
     from vrouter.dpcore.records import Source, Vif
 
-FIELDS = ("vrf", "allow", "trust")
+FIELDS = ("vrf", "vlan", "ovlan", "src_mac", "flags", "policy", "dhcp_enable", "allow", "trust")
 
 
 def set_fields(args: argparse.Namespace) -> None:
     """`vif --set VIF` with at least one field; one line says what changed."""
-    if all(getattr(args, name) is None for name in FIELDS):
-        options = ", ".join(f"--{name}" for name in FIELDS)
+    if all(getattr(args, name) in (None, False) for name in FIELDS):
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in FIELDS)
         raise UsageError(f"--set needs a field to change: {options}; see vif --help")
     sources = None if args.allow is None else _sources(args.allow)
     with open_core(args) as core, core.instance.enter_netns(), core.lock():
@@ -46,6 +47,18 @@ def _change(core: DpCore, vif: Vif, args: argparse.Namespace) -> list[str]:
     if args.vrf is not None and args.vrf != vif.vrf:
         wanted = replace(wanted, vrf=args.vrf)
         done.append(f"VRF {vif.vrf} to {args.vrf}")
+    for field in ("vlan", "ovlan"):
+        value = getattr(args, field)
+        if value is not None and value != getattr(vif, field):
+            wanted = replace(wanted, **{field: value})
+            done.append(f"{field} {getattr(vif, field)} to {value}")
+    if args.src_mac is not None and tuple(args.src_mac) != vif.src_macs:
+        wanted = replace(wanted, src_macs=tuple(args.src_mac))
+        done.append(f"{len(args.src_mac)} senders")
+    flags = _flags(vif.flags, args)
+    if flags != vif.flags:
+        done.append(f"flags {vif_flag_letters(vif.flags)} to {vif_flag_letters(flags)}")
+        wanted = replace(wanted, flags=flags)
     if args.trust is not None:
         mask = VifFeature(sum(bit for bit, _ in ROLES))
         wanted = replace(wanted, features=vif.features & ~mask | args.trust)
@@ -54,6 +67,15 @@ def _change(core: DpCore, vif: Vif, args: argparse.Namespace) -> list[str]:
     if wanted != vif:
         core.vifs.change(wanted)
     return done
+
+
+def _flags(old: VifFlag, args: argparse.Namespace) -> VifFlag:
+    on, off = args.flags or (VifFlag(0), VifFlag(0))
+    if args.policy:
+        on |= VifFlag.POLICY
+    if args.dhcp_enable:
+        on |= VifFlag.DHCP
+    return old & ~off | on
 
 
 def _sources(allowed: list[Source | str]) -> list[Source] | None:
