@@ -65,7 +65,7 @@ static __always_inline int vr_bridge_to(struct __sk_buff *skb, struct vr_packet 
 }
 
 /* A vif may have a VRF of its own for broadcast and multicast. */
-static __always_inline void vr_enter_mcast_vrf(struct vr_packet *pkt, const struct vr_vif *vif)
+static __always_inline void vr_enter_mcast(struct vr_packet *pkt, const struct vr_vif *vif)
 {
 	if (vif && vif->mcast_vrf != VR_VRF_NONE && !pkt->lookups &&
 	    !(pkt->flags & VP_FROM_TUNNEL))
@@ -75,7 +75,7 @@ static __always_inline void vr_enter_mcast_vrf(struct vr_packet *pkt, const stru
 /* Goes on with the broadcast entry. */
 static __always_inline int vr_broadcast(struct __sk_buff *skb, struct vr_packet *pkt)
 {
-	vr_enter_mcast_vrf(pkt, vr_vif_get(pkt->vif));
+	vr_enter_mcast(pkt, vr_vif_get(pkt->vif));
 	return vr_bridge_to(skb, pkt, vr_broadcast_mac);
 }
 

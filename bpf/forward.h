@@ -52,7 +52,7 @@ static __always_inline int vr_multicast(struct __sk_buff *skb, struct vr_packet 
 	if (!vif || !(vif->flags & VIF_FLAG_IGMP) ||
 	    bpf_skb_load_bytes(skb, 0, group, sizeof(group)))
 		return vr_broadcast(skb, pkt);
-	vr_enter_mcast_vrf(pkt, vif);
+	vr_enter_mcast(pkt, vif);
 	if (pkt->lookups < VR_MAX_LOOKUPS && !vr_bridge_route(pkt, group, pkt->vrf)) {
 		pkt->lookups++;
 		vr_trace(skb, pkt, VR_EV_BRIDGE);

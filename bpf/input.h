@@ -111,8 +111,7 @@ __noinline int vr_agent_input(struct __sk_buff *skb, struct vr_packet *pkt)
 			pkt->vif_type = VIF_TYPE_VIRTUAL;
 			pkt->features = vif->features & VIF_FEATURE_FLAGS;
 		}
-		if (hdr.param == bpf_htonl(1) && hdr.param1 == bpf_htonl(1))
-			pkt->flags |= VP_DIAG;
+		vr_note_probe(pkt, &hdr);
 		pkt->vrf = bpf_ntohs(hdr.vrf);
 		return vr_bridge_input(skb, pkt);
 	default:

@@ -84,6 +84,13 @@ static __always_inline int vr_is_service(struct __sk_buff *skb, const struct vr_
 	return flags & VIF_FLAG_IGMP && vr_is_igmp(skb, pkt);
 }
 
+/* A packet that the agent injects may be a probe of the way that it takes. */
+static __always_inline void vr_note_probe(struct vr_packet *pkt, const struct vr_agent_hdr *hdr)
+{
+	if (hdr->param == bpf_htonl(1) && hdr->param1 == bpf_htonl(1))
+		pkt->flags |= VP_DIAG;
+}
+
 /* What a packet for the agent as a gateway is to it; BFD (RFC 5880) says its state. */
 static __always_inline __u32 vr_agent_reason(struct __sk_buff *skb, const struct vr_packet *pkt,
 					     __u32 *param)

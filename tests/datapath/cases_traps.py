@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from scapy.contrib.igmp import IGMP
 from scapy.layers.inet import ICMP, IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import GRE
@@ -53,14 +52,14 @@ def plain(name: str, *layers: Packet, src: bytes = s.VM1_MAC, vif: int = s.SERVE
 
 V6 = IPv6(src="fe80::1", dst="ff02::1:2")
 IGMP_REPORT = IP(src="10.1.1.1", dst="224.0.0.22", proto=2) / Raw(b"\x22" + bytes(15))
-IGMP_SCAPY = IP(src="10.1.1.1", dst="224.0.0.1") / IGMP()
+IGMP_QUERY = IP(src="10.1.1.1", dst="224.0.0.1", proto=2) / Raw(b"\x11" + bytes(7))
 
 SERVICES = [
     *served("DHCP", dhcp()),
     *served("DHCP to one host", dhcp(), dst=s.VM2_MAC),
     *served("DHCPv6", V6 / UDP(sport=546, dport=547)),
     *served("IGMP", IGMP_REPORT, dst=s.GROUP),
-    *served("IGMP query", IGMP_SCAPY, dst=s.VM2_MAC),
+    *served("IGMP query", IGMP_QUERY, dst=s.VM2_MAC),
     plain("DHCP of a server is not a request", dhcp(67, 68)),
     plain("DHCP, a later fragment", dhcp(frag=4) / Raw(b"x" * 8)),
     plain("DHCP that is flooded by its sender's entry", dhcp(), src=s.FLOODS_DHCP),
