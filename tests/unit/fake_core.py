@@ -249,6 +249,9 @@ class FakeCore:
     def lock(self) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def memory(self) -> dict[str, int]:
+        return {"vif_slots": 100, "vif_index": 20, "bridge": 3, "events": 4}
+
     def add_vif(self, **values: Any) -> Vif:
         vif = Vif(**{"os_ifindex": 0, "ifindex": 0, **values})
         return self.vifs.add(replace(vif))

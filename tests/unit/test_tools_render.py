@@ -266,6 +266,27 @@ def test_vrfstats(tools: Tools) -> None:
     assert json.loads(tools.out("vrfstats --get 3 --json"))["vxlan_tunnels"] == 3
 
 
+def test_memory(tools: Tools) -> None:
+    out = tools.out("vrmemstats")
+    assert out.startswith("Vrouter Memory Statistics\nAllocated                        127\n")
+    assert "vifs                             120  0/4352\n" in out
+    assert "others                             4\n" in out
+    assert json.loads(tools.out("vrmemstats --json"))["tables"]["bridge"]["bytes"] == 3
+    assert "  vifs        0/4352                     120 bytes\n" in tools.out("vrouter status")
+
+
+def test_what_devices_refused(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vrouter.tools import vif_show
+
+    tools.core.add_vif(idx=1, name="tap1", type=VifType.VIRTUAL)
+    monkeypatch.setattr(vif_show, "tx_dropped", lambda: {"tap1": 7, "lo": 3})
+    monkeypatch.setattr(vif_show, "device_of", lambda vif: vif.name)
+    assert "IF TX Discard                 7 (by the devices: tap1 7)\n" in tools.out("dropstats")
+    assert json.loads(tools.out("dropstats --json"))["refused_by_devices"] == {"tap1": 7}
+    shown = tools.out("vif --get 1 --get-drop-stats")
+    assert "IF TX Discard                 7 (by the devices: tap1 7)\n" in shown
+
+
 def test_trap_rate(tools: Tools) -> None:
     said = tools.out("vrouter --trap-rate 5000")
     assert said == "vrouter: 5000 traps a second of each vif from now on (before: 1000)\n"

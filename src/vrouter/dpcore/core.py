@@ -13,6 +13,7 @@ from .config import ConfigTable
 from .home import Home
 from .inet import InetTable
 from .instance import Instance, find_instance
+from .memory import occupied
 from .mpls import MplsTable
 from .nexthops import NexthopTable
 from .sources import SourceTable
@@ -112,6 +113,10 @@ class DpCore:
     def config(self) -> ConfigTable:
         """What dp-core as a whole is told."""
         return ConfigTable(self._home)
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of kernel memory of each map, by name."""
+        return occupied(self.instance)
 
     def collect(self) -> dict[str, int]:
         """Frees what writers took and died before they used it; slots freed, by table."""

@@ -16,6 +16,7 @@ PURPOSES = {
     "vif": "show and change the ports of dp-core",
     "vrfstats": "show the counters of VRFs",
     "vrinfo": "show which dp-core is loaded",
+    "vrmemstats": "show what the tables of dp-core occupy",
     "vrouter": "load dp-core, put it in place, follow packets, run labs",
     "vxlan": "show and change the VXLAN table",
 }
@@ -114,7 +115,13 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
         (
             "JSON",
             "An object: core (null: all CPUs) and drops, an array of reason (number), name, "
-            "label and packets, for every reason.",
+            "label and packets, for every reason; refused_by_devices (name to packets).",
+        ),
+        (
+            "NOTES",
+            "IF TX Discard counts what dp-core was told of, and what the netdevices of vifs say "
+            "that they dropped instead of sending since they were made; the line names them. "
+            "--clear does not reach the counters of devices.",
         ),
     ),
     "vrfstats": (
@@ -125,6 +132,13 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
         ),
     ),
     "vrinfo": (("JSON", "tools_version, dpcore_version, object_sha256, instance."),),
+    "vrmemstats": (
+        (
+            "JSON",
+            "An object: bytes (of all maps), tables (name to used, limit, bytes), maps (name to "
+            "bytes).",
+        ),
+    ),
     "vrouter": (
         (
             "TRACE",
@@ -138,7 +152,8 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "load, unload, vhost: changed and done (array of lines). status: instance, loaded, "
             "loaded_at, version, tools_version, object_sha256, profile, netns_inode, netns "
             "(here, elsewhere, gone), agent (null: none), attached (array of vif, device, "
-            "ifindex, alive), tables (name to used and limit), kernel (release, lacks). --info: "
+            "ifindex, alive), tables (name to used, limit and bytes), kernel (release, lacks). "
+            "--info: "
             "version, tools_version, object_sha256, startup, runtime, tables. trace: an object a "
             "line for each event: id, ns, cpu, event, vif, device, vrf, nh, label, reason, "
             "length, eth_type, proto, sip, dip, sport, dport.",

@@ -48,6 +48,7 @@ class VifView:
     drops: Mapping[int, int] = field(default_factory=dict)  # reason -> packets
     link: tuple[int, int] | None = None  # speed in Mbit/s and duplex
     ref: int = 1
+    refused: int = 0  # packets that the netdevice itself dropped instead of sending
     sources: tuple[Source, ...] | None = None  # who may speak; None: not checked
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+from vrouter.dpcore.devstats import tx_dropped
 from vrouter.dpcore.errors import NoSuchEntry, NotLoaded, Refused, UsageError
 from vrouter.dpcore.names import VifFeature, VifType
 from vrouter.tools.common import emit_json, emit_lines, open_core
@@ -51,13 +53,14 @@ def show(args: argparse.Namespace) -> None:
         objects = [entry_json(view) for view in views]
         if args.get_drop_stats:
             objects[0]["drop_reasons"] = drop_json(views[0].drops)
+            objects[0]["refused_by_device"] = views[0].refused
         emit_json(objects if args.list else objects[0])
         return
     emit_lines([HEADING])
     for view in views:
         lines = [*entry_lines(view), ""]
         if args.get_drop_stats:
-            lines += [*drop_lines(view.drops), ""]
+            lines += [*drop_lines(view.drops, {view.vif.name: view.refused}), ""]
         emit_lines(lines)
 
 
@@ -65,20 +68,38 @@ def _views(core: DpCore, vifs: list[Vif], cpu: int | None) -> Iterable[VifView]:
     refs = Counter(nexthop.oif for nexthop in core.nexthops.items())
     checked = [vif for vif in vifs if vif.features & VifFeature.SOURCES]
     sources = core.sources.all() if checked else {}
-    with _namespace(core):
+    with namespace_of(core):
+        refused = tx_dropped()
         for vif in vifs:
             physical = vif.type == VifType.PHYSICAL
             yield VifView(
                 vif=vif,
                 stats=core.vifs.stats(vif.idx, cpu),
                 drops=core.vifs.drops(vif.idx),
+                refused=refused.get(device_of(vif), 0),
                 link=speed_duplex(vif.name) if physical else None,
                 ref=1 + refs[vif.idx],
                 sources=sources.get(vif.idx, ()) if vif in checked else None,
             )
 
 
-def _namespace(core: DpCore) -> AbstractContextManager[None]:
+def device_of(vif: Vif) -> str:
+    """The name of the netdevice that dp-core sends to; empty if that is gone."""
+    try:
+        return socket.if_indextoname(vif.ifindex)
+    except OSError:
+        return ""
+
+
+def refused_by_devices(core: DpCore) -> dict[str, int]:
+    """What the netdevices of all vifs refused to send after dp-core's verdict, by name."""
+    with namespace_of(core):
+        refused = tx_dropped()
+        names = {vif.name: device_of(vif) for vif in core.vifs.items() if vif.parent is None}
+    return {name: refused[device] for name, device in names.items() if refused.get(device)}
+
+
+def namespace_of(core: DpCore) -> AbstractContextManager[None]:
     """The instance's namespace; ours, where that is gone: the tables can still be read."""
     try:
         fd = core.instance.open_netns()

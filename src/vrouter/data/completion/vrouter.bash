@@ -10,6 +10,7 @@ _vrouter_words() {
     "vif") echo "-h --help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --allow --trust --core --get-drop-stats --kernel --vif --vlan --ovlan --src-mac --flags --name --json --version" ;;
     "vrfstats") echo "-h --help --get --dump --name --json --version" ;;
     "vrinfo") echo "-h --help --name --json --version" ;;
+    "vrmemstats") echo "-h --help --name --json --version" ;;
     "vrouter") echo "-h --help --info --trap-rate --name --json --version load unload status vhost trace lab" ;;
     "vrouter load") echo "-h --help --name --json --version --profile --size --object" ;;
     "vrouter unload") echo "-h --help --name --json --version" ;;
@@ -55,4 +56,4 @@ _vrouter_complete() {
     [[ -n $words ]] || words="$(_vrouter_words "$path")"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
-complete -F _vrouter_complete dropstats mpls nh rt vif vrfstats vrinfo vrouter vxlan
+complete -F _vrouter_complete dropstats mpls nh rt vif vrfstats vrinfo vrmemstats vrouter vxlan
