@@ -266,6 +266,23 @@ def test_vrfstats(tools: Tools) -> None:
     assert json.loads(tools.out("vrfstats --get 3 --json"))["vxlan_tunnels"] == 3
 
 
+def test_rates(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vrouter.tools.vif_show.time.sleep", lambda _seconds: None)
+    tools.core.add_vif(idx=1, name="tap1", type=VifType.VIRTUAL)
+    head, line = tools.out("vif --list --rate").splitlines()
+    assert head.split()[:3] == ["Vif", "OS", "RX"]
+    assert line.split() == ["vif0/1", "tap1", "0", "0", "0", "0", "0"]
+    assert json.loads(tools.out("vif --get 1 --rate --json"))["tx_bits"] == 0
+    one, two = VifStats(rx_packets=10, rx_bytes=100), VifStats(rx_packets=30, rx_bytes=1100)
+    assert render_vif.rates_of((one, 0), (two, 4), 2.0) == {
+        "rx_packets": 10,
+        "rx_bits": 4000,
+        "tx_packets": 0,
+        "tx_bits": 0,
+        "drops": 2,
+    }
+
+
 def test_memory(tools: Tools) -> None:
     out = tools.out("vrmemstats")
     assert out.startswith("Vrouter Memory Statistics\nAllocated                        127\n")

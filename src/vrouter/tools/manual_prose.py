@@ -67,7 +67,9 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "duplex, rx and tx (objects of packets, bytes, errors), drops, sources (who may "
             "speak, an array of mac and prefix; null: not checked) and trusted (array of dhcp, "
             "router, bridge); with "
-            "--get-drop-stats also drop_reasons (array of reason, name, label, packets).",
+            "--get-drop-stats also drop_reasons (array of reason, name, label, packets) and "
+            "refused_by_device. With --rate the keys are vif, name, and a second of rx_packets, "
+            "rx_bits, tx_packets, tx_bits, drops.",
         ),
         (
             "NOTES",

@@ -159,3 +159,31 @@ def entry_json(view: VifView) -> dict[str, Any]:
 def _source_json(source: Source) -> dict[str, str | None]:
     prefix = None if source.prefix is None else str(source.prefix)
     return {"mac": mac_text(source.mac), "prefix": prefix}
+
+
+Counted = tuple["VifStats", int]
+"""Counters of a vif, and its drops."""
+
+
+def rates_of(before: Counted, after: Counted, seconds: float) -> dict[str, float]:
+    """Packets and bits a second between two readings; a vif that was cleared counts as 0."""
+
+    def rate(old: int, new: int, times: int = 1) -> float:
+        return round(max(0, new - old) * times / seconds, 1)
+
+    old, new = before[0], after[0]
+    return {
+        "rx_packets": rate(old.rx_packets, new.rx_packets),
+        "rx_bits": rate(old.rx_bytes, new.rx_bytes, 8),
+        "tx_packets": rate(old.tx_packets, new.tx_packets),
+        "tx_bits": rate(old.tx_bytes, new.tx_bytes, 8),
+        "drops": rate(before[1], after[1]),
+    }
+
+
+def rate_lines(rates: Mapping[str, tuple[str, Mapping[str, float]]]) -> Iterator[str]:
+    """A line for each vif: packets and bits a second, in and out, and drops."""
+    heads = ("RX pkts/s", "RX bits/s", "TX pkts/s", "TX bits/s", "Drops/s")
+    yield f"{'Vif':<12}{'OS':<16}" + "".join(f"{head:>16}" for head in heads)
+    for vif, (name, rate) in rates.items():
+        yield f"{vif:<12}{name:<16}" + "".join(f"{value:>16.0f}" for value in rate.values())

@@ -14,6 +14,7 @@ from vrouter.tools.common import Later, ToolParser, refuse_with, run_tool
 EXAMPLES = """\
   vif --list                   every vif with its counters
   vif --get 2                  one vif, by number or device name
+  vif --list --rate            how much each carries now
   vif --get 2 --get-drop-stats why that vif dropped packets
   vif --create vhost0 --mac 02:00:00:00:01:01
                                make the device vhost0
@@ -140,16 +141,20 @@ def _add_fields(parser: ToolParser) -> None:
         metavar="FLAGS",
         help="flags to set and, with a minus, to clear: P,Ig,-D; any of " + argtypes.FLAG_WORDS,
     )
-    for option in ("--rate", "--pmd"):
-        add(option, action=Later, nargs=0, help=argparse.SUPPRESS)
+    add(
+        "--rate",
+        action="store_true",
+        help="with --list and --get: packets and bits a second, over one second, instead",
+    )
+    add("--pmd", action=Later, nargs=0, help=argparse.SUPPRESS)
     for option in ("--pci", "--guid", "--loopback_ip"):
         add(option, action=Later, nargs=1, help=argparse.SUPPRESS)
 
 
 # Options that an action has a use for, besides the common ones.
 USES = {
-    "list": ("core",),
-    "get": ("core", "get_drop_stats", "kernel"),
+    "list": ("core", "rate"),
+    "get": ("core", "get_drop_stats", "kernel", "rate"),
     "create": ("mac",),
     "add": (
         *("mac", "vrf", "type", "transport", "id", "xconnect"),

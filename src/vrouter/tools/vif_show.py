@@ -6,9 +6,10 @@ from __future__ import annotations
 import argparse
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from vrouter.dpcore.devstats import tx_dropped
@@ -17,11 +18,19 @@ from vrouter.dpcore.names import VifFeature, VifType
 from vrouter.tools.common import emit_json, emit_lines, open_core
 from vrouter.tools.linkinfo import speed_duplex
 from vrouter.tools.render_stats import drop_json, drop_lines
-from vrouter.tools.render_vif import HEADING, VifView, entry_json, entry_lines
+from vrouter.tools.render_vif import (
+    HEADING,
+    VifView,
+    entry_json,
+    entry_lines,
+    lost,
+    rate_lines,
+    rates_of,
+)
 
 if TYPE_CHECKING:
     from vrouter.dpcore.core import DpCore
-    from vrouter.dpcore.records import Vif
+    from vrouter.dpcore.records import Vif, VifStats
 
 
 def find_vif(core: DpCore, text: str) -> Vif:
@@ -48,6 +57,9 @@ def show(args: argparse.Namespace) -> None:
     with open_core(args) as core:
         find = _find_by_ifindex if args.kernel else find_vif
         vifs = list(core.vifs.items()) if args.list else [find(core, args.get)]
+        if args.rate:
+            _show_rates(core, vifs, args)
+            return
         views = list(_views(core, vifs, args.core))
     if args.json:
         objects = [entry_json(view) for view in views]
@@ -62,6 +74,36 @@ def show(args: argparse.Namespace) -> None:
         if args.get_drop_stats:
             lines += [*drop_lines(view.drops, {view.vif.name: view.refused}), ""]
         emit_lines(lines)
+
+
+_RATE_SECONDS = 1.0
+
+
+def _show_rates(core: DpCore, vifs: list[Vif], args: argparse.Namespace) -> None:
+    """What the vifs carry, measured over a second; a vif that goes meanwhile is left out."""
+
+    def counted() -> dict[int, tuple[VifStats, int]]:
+        found = {}
+        for vif in vifs:
+            with suppress(NoSuchEntry):
+                drops = lost(core.vifs.drops(vif.idx))
+                found[vif.idx] = core.vifs.stats(vif.idx, args.core), drops
+        return found
+
+    start, before = time.monotonic(), counted()
+    time.sleep(_RATE_SECONDS)
+    after = counted()
+    seconds = time.monotonic() - start
+    rates = {
+        vif: rates_of(before[vif.idx], after[vif.idx], seconds)
+        for vif in vifs
+        if vif.idx in before and vif.idx in after
+    }
+    if args.json:
+        objects = [{"vif": f"vif0/{vif.idx}", "name": vif.name, **rates[vif]} for vif in rates]
+        emit_json(objects if args.list else objects[0])
+    else:
+        emit_lines(rate_lines({f"vif0/{vif.idx}": (vif.name, rates[vif]) for vif in rates}))
 
 
 def _views(core: DpCore, vifs: list[Vif], cpu: int | None) -> Iterable[VifView]:
