@@ -84,6 +84,20 @@ enum vr_vif_flag {
 	VIF_FLAG_MAC_IP_LEARN = 0x40000000,
 };
 
+/* What a vif needs besides plain forwarding; none of it costs a look-up when 0. */
+enum vr_vif_feature {
+	VIF_FEATURE_SOURCES = 0x1,	/* has a table of who may speak: map `sources` */
+	VIF_FEATURE_DHCP_SERVER = 0x2,	/* with such a table: may be one */
+	VIF_FEATURE_ROUTER = 0x4,	/* may send router advertisements */
+	VIF_FEATURE_BRIDGE = 0x8,	/* may send BPDUs */
+	VIF_FEATURE_SUBVIFS = 0x10,	/* is the parent of Virtual VLAN vifs: map `vif_vlans` */
+	VIF_FEATURE_FLAGS = 0x80,	/* one of VIF_FLAGS_SPECIAL is set */
+};
+
+/* Flags that dp-core looks at before it looks a VM's packet up. */
+#define VIF_FLAGS_SPECIAL	(VIF_FLAG_DHCP | VIF_FLAG_IGMP | VIF_FLAG_MAC_LEARN | \
+				 VIF_FLAG_MAC_IP_LEARN)
+
 /* One vif: a slot of map `vif_slots`, found through `vif_index`. */
 struct vr_vif {
 	__u32 ifindex;		/* netdevice that dp-core receives on and sends to;
@@ -104,11 +118,23 @@ struct vr_vif {
 	__u8 transport;		/* enum vr_vif_transport */
 	__u8 peer;		/* 1: a veth whose peer is in another namespace, so
 				 * bpf_redirect_peer may be used */
-	__u8 reserved;
+	__u8 features;		/* enum vr_vif_feature */
 	__u8 mac[6];
 	__u16 mtu;		/* of the vif as it was added; 0 = default of the type */
 	__u8 ip6[16];
 	char name[16];
+	__u8 src_macs[24];	/* Virtual VLAN: up to four senders; none = any */
+};
+
+#define VR_SRC_MACS	4
+
+/* map `vif_vlans` (hash): idx + 1 of a Virtual VLAN vif. What the vif itself says
+ * is compared after the look-up, as the key of a bridge entry is. */
+struct vr_vlan_key {
+	__u16 parent;		/* idx */
+	__u16 vlan;
+	__u8 mac[6];		/* of the sender; zeros = any */
+	__u8 pad[2];
 };
 
 /* per CPU, by vif idx; RX = from the netdevice into dp-core */
@@ -183,6 +209,17 @@ enum vr_drop_reason {
 
 	VR_DROP_TOO_BIG = 64,	/* longer than the MTU of the netdevice it leaves by */
 	VR_DROP_RECIRCULATION,	/* a recirculated copy whose context was overwritten */
+
+	/* of a vif with a table of who may speak (source.h) */
+	VR_DROP_SOURCE_MAC = 72,	/* an Ethernet source that is not in it */
+	VR_DROP_SOURCE_ADDRESS,	/* an IP source that this MAC may not use */
+	VR_DROP_SOURCE_ARP,	/* an ARP sender, or a probe for an address, likewise */
+	VR_DROP_SOURCE_ND,	/* a neighbour solicitation or advertisement, likewise */
+	VR_DROP_DHCP_SERVER,	/* plays the DHCP server */
+	VR_DROP_ROUTER,		/* plays the IPv6 router */
+	VR_DROP_BPDU,		/* plays the bridge */
+
+	VR_DROP_TRAP_LIMIT,	/* more traps a second than the vif may cause */
 
 	VR_DROP_MAX = 96,
 };
@@ -397,6 +434,9 @@ struct vr_bridge_entry {
 	__u64 packets;
 };
 
+/* indexes of `bridge` kept ready for MACs that dp-core learns; a power of two */
+#define VR_SPARES	256
+
 #define VR_BE_NH(w)	((__u32)((w) & 0xffffff))
 #define VR_BE_LABEL(w)	((__u32)(((w) >> 24) & 0xffffff))
 #define VR_BE_FLAGS(w)	((__u32)((w) >> 48))
@@ -464,6 +504,22 @@ struct vr_vrf_stats {
 	__u64 udp_mpls_over_mpls_tunnels;
 };
 
+/* ---- who may speak --------------------------------------------------------------- */
+
+#define VR_SOURCE_BITS	80	/* of a key before its address */
+
+/* map `sources`: longest prefix match; prefixlen = VR_SOURCE_BITS + that of the
+ * prefix. Each MAC has an entry of its own beside those of its prefixes. The
+ * value is the length of the prefix, and not looked at by dp-core. */
+struct vr_source_key {
+	__u32 prefixlen;
+	__be16 vif;		/* idx */
+	__be16 proto;		/* EtherType of the address; 0 = the MAC alone */
+	__u8 mac[6];
+	__u8 addr[16];		/* an IPv4 address is the first four bytes */
+	__u8 pad[2];
+};
+
 /* ---- configuration and events --------------------------------------------------- */
 
 /* map `.data.config`, one element */
@@ -476,70 +532,10 @@ struct vr_config {
 	__u64 loaded_ns;	/* CLOCK_BOOTTIME */
 	__u32 spare_vifs;	/* slots beside the table, kept for the tools */
 	__u32 spare_nexthops;
+	__u32 trap_rate;	/* traps a second that a vif may cause; 0 = any number */
+	__u32 reserved;
 };
 
-enum vr_event_mask {
-	VR_EVENT_DROPS = 0x1,
-	VR_EVENT_PATH = 0x2,	/* every stage of every packet */
-};
-
-enum vr_event_kind {
-	VR_EV_RX = 1,		/* entered dp-core; vif, len */
-	VR_EV_DECAP = 2,	/* label/VNI taken off; nh = what it names */
-	VR_EV_BRIDGE = 3,	/* bridge look-up done; nh, label */
-	VR_EV_INET = 4,		/* route look-up done; nh, label */
-	VR_EV_NEXTHOP = 5,	/* nexthop applied; nh, vrf */
-	VR_EV_ENCAP = 6,	/* outer header put on; nh, label */
-	VR_EV_TX = 7,		/* sent; vif, len */
-	VR_EV_COPY = 8,		/* a copy sent by a composite; vif, len */
-	VR_EV_TRAP = 9,		/* sent to the agent; reason */
-	VR_EV_DROP = 10,	/* dropped; reason */
-	VR_EV_ARP_REPLY = 11,	/* an ARP request or neighbour solicitation turned
-				 * into its answer */
-};
-
-/* ring buffer `events`; the addresses are those of the inner packet once it is
- * decapsulated, of the outer before */
-struct vr_event {
-	__u64 ns;		/* CLOCK_MONOTONIC */
-	__u64 id;		/* the same for all events of one pass of a packet */
-	__u32 nh;
-	__u32 label;
-	__u32 len;
-	__be32 sip;
-	__be32 dip;
-	__u16 vif;
-	__u16 vrf;
-	__be16 eth_type;
-	__be16 sport;		/* ICMP echo: identifier */
-	__be16 dport;		/* ICMP echo: sequence number */
-	__u8 kind;		/* enum vr_event_kind */
-	__u8 reason;		/* drop or trap reason */
-	__u8 proto;
-	__u8 vif_type;
-	__u16 cpu;
-};
-
-/* ---- test mode ------------------------------------------------------------------- */
-
-/* With rodata `vr_test_mode` set (tests only), dp-core leaves its decision in
- * skb->cb, and puts copies into ring buffer `test_copies` instead of sending
- * them. */
-enum vr_verdict {
-	VR_VERDICT_NONE = 0,
-	VR_VERDICT_TX = 1,	/* cb[1] = vif idx */
-	VR_VERDICT_DROP = 2,	/* cb[2] = reason */
-	VR_VERDICT_TRAP = 3,	/* cb[1] = agent's vif idx, cb[2] = trap reason */
-};
-
-#define VR_TEST_COPY_MAX	2048
-
-struct vr_test_copy {
-	__u32 vif;		/* idx that the copy leaves by */
-	__u32 kind;		/* enum vr_verdict: TX or TRAP */
-	__u32 reason;		/* of a trap */
-	__u32 len;		/* whole length; data holds at most VR_TEST_COPY_MAX */
-	__u8 data[VR_TEST_COPY_MAX];
-};
+#include "abi_events.h"
 
 #endif /* VR_ABI_H */

@@ -64,14 +64,18 @@ static __always_inline int vr_bridge_to(struct __sk_buff *skb, struct vr_packet 
 	return VR_GO_ON;
 }
 
-/* Goes on with the broadcast entry. A vif may have a VRF of its own for that. */
-static __always_inline int vr_broadcast(struct __sk_buff *skb, struct vr_packet *pkt)
+/* A vif may have a VRF of its own for broadcast and multicast. */
+static __always_inline void vr_enter_mcast(struct vr_packet *pkt, const struct vr_vif *vif)
 {
-	struct vr_vif *vif = vr_vif_get(pkt->vif);
-
 	if (vif && vif->mcast_vrf != VR_VRF_NONE && !pkt->lookups &&
 	    !(pkt->flags & VP_FROM_TUNNEL))
 		pkt->vrf = vif->mcast_vrf;
+}
+
+/* Goes on with the broadcast entry. */
+static __always_inline int vr_broadcast(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	vr_enter_mcast(pkt, vr_vif_get(pkt->vif));
 	return vr_bridge_to(skb, pkt, vr_broadcast_mac);
 }
 
@@ -217,7 +221,7 @@ static __always_inline int vr_nh_is_local_vm(__u32 nh_id)
 	if (!nh || nh->type != NH_TYPE_ENCAP)
 		return 0;
 	oif = vr_vif_get(nh->oif);
-	return oif && oif->type == VIF_TYPE_VIRTUAL;
+	return oif && vr_is_vm_type(oif->type);
 }
 
 /*
@@ -345,7 +349,7 @@ __noinline int vr_arp_fabric(struct __sk_buff *skb, struct vr_packet *pkt)
 	return vr_arp_answer_here(skb, pkt, &arp, vif->mac);
 }
 
-/* ARP of the host (rows "Host"). */
+/* ARP of the host (rows "Host"); a Gateway answers for everybody. */
 __noinline int vr_arp_host(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	struct vr_arp arp = {};
@@ -362,7 +366,7 @@ __noinline int vr_arp_host(struct __sk_buff *skb, struct vr_packet *pkt)
 	if (!vif || arp.op == bpf_htons(VR_ARP_REPLY) || vr_arp_is_gratuitous(&arp))
 		return vr_xconnect(skb, pkt);
 	rt = vr_inet_lookup(pkt->vrf, target);
-	if ((target & bpf_htonl(0xffff0000)) == bpf_htonl(0xa9fe0000) ||
+	if (vif->type == VIF_TYPE_GATEWAY || (target & bpf_htonl(0xffff0000)) == bpf_htonl(0xa9fe0000) ||
 	    (rt && rt->flags & VR_RT_ARP_PROXY))
 		return vr_arp_answer_here(skb, pkt, &arp, vif->mac);
 	return vr_xconnect(skb, pkt);

@@ -9,11 +9,7 @@
 #include "encap.h"
 #include "inet6.h"
 #include "label.h"
-
-struct vr_l4 {
-	__u32 off;	/* of the L4 header */
-	__u32 area;	/* bytes of L4, after the outer IP header's own length */
-};
+#include "icmp_error.h"
 
 /* What stands behind the tunnel header. */
 struct vr_inner {
@@ -150,6 +146,12 @@ static __always_inline int vr_open(struct __sk_buff *skb, struct vr_packet *pkt,
 	return 0;
 }
 
+#define VR_TO_HOST	(-1)	/* not a tunnel of ours */
+#define VR_TO_AGENT	(-2)	/* router alert */
+#define VR_TO_AGENT_ERROR (-3)	/* an ICMP error about a tunnel of ours */
+
+#define VR_LABEL_ROUTER_ALERT	1	/* RFC 3032, 2.1 */
+
 /* An MPLS label stack (RFC 3032); 0 or a drop reason. */
 static __always_inline int vr_mpls_input(struct __sk_buff *skb, struct vr_packet *pkt,
 					 const struct vr_l4 *l4, __u32 head, struct vr_inner *in)
@@ -160,6 +162,8 @@ static __always_inline int vr_mpls_input(struct __sk_buff *skb, struct vr_packet
 		return VR_DROP_INVALID_PACKET;
 	if ((entry & 0xff) <= 1)
 		return VR_DROP_TTL_EXCEEDED;
+	if (entry >> 12 == VR_LABEL_ROUTER_ALERT)
+		return VR_TO_AGENT;
 	if (!(entry & 0x100))
 		return VR_DROP_INVALID_LABEL;
 	pkt->label = entry >> 12;
@@ -170,9 +174,6 @@ static __always_inline int vr_mpls_input(struct __sk_buff *skb, struct vr_packet
 	in->l2 = 0;
 	return 0;
 }
-
-#define VR_TO_HOST	(-1)	/* not a tunnel of ours */
-#define VR_TO_AGENT	(-2)	/* router alert */
 
 static __always_inline int vr_gre_input(struct __sk_buff *skb, struct vr_packet *pkt,
 					const struct vr_l4 *l4, struct vr_inner *in)
@@ -210,11 +211,6 @@ static __always_inline int vr_vxlan_input(struct __sk_buff *skb, struct vr_packe
 	in->end = l4->off + l4->area;
 	in->l2 = 1;
 	return 0;
-}
-
-static __always_inline int vr_is_tunnel_port(__u32 port)
-{
-	return port == VR_PORT_VXLAN || port == VR_PORT_MPLS || port == VR_PORT_MPLS_OLD;
 }
 
 static __always_inline int vr_udp_input(struct __sk_buff *skb, struct vr_packet *pkt,
@@ -271,6 +267,8 @@ static __always_inline int vr_demux(struct __sk_buff *skb, struct vr_packet *pkt
 		return vr_udp_input(skb, pkt, &l4, in);
 	if (ip->protocol == IPPROTO_GRE)
 		return vr_gre_input(skb, pkt, &l4, in);
+	if (ip->protocol == IPPROTO_ICMP)
+		return vr_icmp_about_tunnel(skb, &l4, ip->daddr) ? VR_TO_AGENT_ERROR : VR_TO_HOST;
 	return VR_TO_HOST;
 }
 
@@ -338,6 +336,8 @@ __noinline int vr_local_input(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 		return vr_output(skb, pkt, host);
 	if (ret == VR_TO_AGENT)
 		return vr_trap(skb, pkt, VR_TRAP_ROUTER_ALERT, 0);
+	if (ret == VR_TO_AGENT_ERROR)
+		return vr_trap(skb, pkt, VR_TRAP_ICMP_ERROR, 0);
 	if (!ret)
 		ret = vr_open(skb, pkt, &in, tun_sip);
 	if (ret)

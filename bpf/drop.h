@@ -9,6 +9,12 @@
 #include "stats.h"
 #include "trace.h"
 
+/* The tag that the kernel noted beside the frame: EtherType and tag; 0 = none. */
+static __always_inline __u32 vr_noted_tag(const struct __sk_buff *skb)
+{
+	return skb->vlan_present ? (__u32)bpf_ntohs(skb->vlan_proto) << 16 | skb->vlan_tci : 0;
+}
+
 /* Tells a test what was decided; costs nothing outside of tests. */
 static __always_inline void vr_test_verdict(struct __sk_buff *skb, __u32 verdict,
 					    __u32 vif, __u32 reason)
@@ -18,6 +24,7 @@ static __always_inline void vr_test_verdict(struct __sk_buff *skb, __u32 verdict
 	skb->cb[0] = verdict;
 	skb->cb[1] = vif;
 	skb->cb[2] = reason;
+	skb->cb[3] = vr_noted_tag(skb);
 }
 
 /* Counts and reports a loss that is not the end of the packet: of a copy. */

@@ -240,7 +240,7 @@ __noinline int vr_flood_split(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 			continue;
 		if (!first)
 			first = order[i];
-		else if (vr_send_again(skb, pkt, VR_AGAIN_FLOOD, order[i]))
+		else if (vr_send_again(skb, pkt, VR_AGAIN_FLOOD, order[i], 0))
 			vr_drop_copy(skb, pkt, VR_DROP_CLONE_FAIL);
 	}
 	return first;

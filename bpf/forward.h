@@ -11,7 +11,9 @@
 
 #include "arp.h"
 #include "decap.h"
+#include "learn.h"
 #include "nd.h"
+#include "services.h"
 
 /* A unicast MAC that no entry has. */
 static __always_inline int vr_unknown_unicast(struct __sk_buff *skb, struct vr_packet *pkt)
@@ -46,6 +48,30 @@ static __always_inline int vr_neighbours(struct __sk_buff *skb, struct vr_packet
 	return VR_ARP_BRIDGE;
 }
 
+/*
+ * A frame for a group. Where IGMP is heard a group may have an entry of its own;
+ * else it is taken for a broadcast.
+ */
+static __always_inline int vr_multicast(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	struct vr_vif *vif;
+	__u8 group[ETH_ALEN];
+
+	if (!(pkt->features & VIF_FEATURE_FLAGS))
+		return vr_broadcast(skb, pkt);
+	vif = vr_vif_get(pkt->vif);
+	if (!vif || !(vif->flags & VIF_FLAG_IGMP) ||
+	    bpf_skb_load_bytes(skb, 0, group, sizeof(group)))
+		return vr_broadcast(skb, pkt);
+	vr_enter_mcast(pkt, vif);
+	if (pkt->lookups < VR_MAX_LOOKUPS && !vr_bridge_route(pkt, group, pkt->vrf)) {
+		pkt->lookups++;
+		vr_trace(skb, pkt, VR_EV_BRIDGE);
+		return VR_GO_ON;
+	}
+	return vr_bridge_to(skb, pkt, vr_broadcast_mac);
+}
+
 /* Looks a frame up in its VRF's bridge table. */
 __noinline int vr_bridge_input(struct __sk_buff *skb, struct vr_packet *pkt)
 {
@@ -65,7 +91,7 @@ __noinline int vr_bridge_input(struct __sk_buff *skb, struct vr_packet *pkt)
 	if (!eth)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
 	if (eth->h_dest[0] & 1)
-		return vr_broadcast(skb, pkt);
+		return vr_multicast(skb, pkt);
 	if (++pkt->lookups > VR_MAX_LOOKUPS)
 		return vr_drop(skb, pkt, VR_DROP_PKT_LOOP);
 	if (vr_bridge_route(pkt, eth->h_dest, pkt->vrf))
@@ -172,19 +198,34 @@ static __always_inline int vr_encap_rewrite(struct __sk_buff *skb, const struct 
 	return 0;
 }
 
+/* To the agent as a gateway: the frame as it is, behind its header. Not inline: its
+ * stack must not add to that of replication. */
+__noinline int vr_to_agent(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	__u32 reason, param = 0;
+
+	if (!pkt)
+		return TC_ACT_SHOT;
+	reason = vr_agent_reason(skb, pkt, &param);
+	return vr_trap(skb, pkt, reason, param);
+}
+
 /* Nexthop Encap: to a vif of this host. */
 static __always_inline int vr_encap(struct __sk_buff *skb, struct vr_packet *pkt,
 				    const struct vr_nexthop *nh)
 {
 	if (!vr_vif_get(nh->oif))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
+	if (pkt->flags & VP_DIAG) {
+		VR_COUNT_VRF(pkt->vrf, diags);
+		return vr_trap(skb, pkt, VR_TRAP_DIAG, nh->oif);
+	}
 	if (nh->family == VR_AF_BRIDGE)
 		VR_COUNT_VRF(pkt->vrf, l2_encaps);
 	else
 		VR_COUNT_VRF(pkt->vrf, encaps);
-	/* the agent gets the frame as it is, behind its header */
 	if (vr_nh_is_agent(nh))
-		return vr_trap(skb, pkt, VR_TRAP_NEXTHOP, 0);
+		return vr_to_agent(skb, pkt);
 	if (nh->family != VR_AF_BRIDGE && vr_encap_rewrite(skb, pkt, nh))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
 	return vr_output(skb, pkt, nh->oif);
@@ -232,7 +273,10 @@ static __always_inline int vr_translate(struct __sk_buff *skb, struct vr_packet 
 		pkt->flags |= VP_UUC_FLOOD;
 	if (nh->family != VR_AF_BRIDGE)
 		return vr_inet_input(skb, pkt);
-	return vr_bridge_input(skb, pkt);
+	if (nh->flags & NH_FLAG_MAC_LEARN)
+		vr_learn_mac(skb, pkt);
+	/* not called from here: the stack of a chain of calls is short */
+	return VR_GO_BRIDGE;
 }
 
 /* Nexthop Resolve: the agent is to find the neighbour; the host's stack may know. */

@@ -6,7 +6,9 @@
 #define VR_INPUT_H
 
 #include "forward.h"
+#include "subvif.h"
 #include "underlay6.h"
+#include "virtual.h"
 
 /* Fabric IPv4 while cross-connected: nothing but our own tunnels is looked into. */
 static __always_inline int vr_physical_xconnected(struct __sk_buff *skb, struct vr_packet *pkt)
@@ -102,10 +104,12 @@ __noinline int vr_agent_input(struct __sk_buff *skb, struct vr_packet *pkt)
 		return vr_output(skb, pkt, idx);
 	case VR_TRAP_ROUTE:
 		vif = vr_vif_get(idx);
-		if (vif && vif->type == VIF_TYPE_VIRTUAL) {
+		if (vif && vr_is_vm_type(vif->type)) {
 			pkt->vif = idx;
 			pkt->vif_type = VIF_TYPE_VIRTUAL;
+			pkt->features = vif->features & VIF_FEATURE_FLAGS;
 		}
+		vr_note_probe(pkt, &hdr);
 		pkt->vrf = bpf_ntohs(hdr.vrf);
 		return vr_bridge_input(skb, pkt);
 	default:
@@ -118,10 +122,11 @@ static __always_inline int vr_input(struct __sk_buff *skb, struct vr_packet *pkt
 {
 	switch (pkt->vif_type) {
 	case VIF_TYPE_VIRTUAL:
-		return vr_bridge_input(skb, pkt);
+		return vr_virtual_input(skb, pkt);
 	case VIF_TYPE_PHYSICAL:
 		return vr_physical_input(skb, pkt);
 	case VIF_TYPE_HOST:
+	case VIF_TYPE_GATEWAY:
 		return vr_host_input(skb, pkt);
 	case VIF_TYPE_AGENT:
 		return vr_agent_input(skb, pkt);
@@ -134,7 +139,7 @@ static __always_inline int vr_input(struct __sk_buff *skb, struct vr_packet *pkt
 static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	struct vr_again *again = vr_again_get(skb);
-	__u32 what, param;
+	__u32 what, param, arg;
 
 	if (!again)
 		return vr_drop(skb, pkt, VR_DROP_RECIRCULATION);
@@ -143,6 +148,7 @@ static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packe
 	pkt->vrf = again->vrf;
 	what = again->what;
 	param = again->param;
+	arg = again->arg;
 	again->mark = 0;
 	skb->mark = 0;
 	if (vr_parse_l2(skb, pkt))
@@ -150,7 +156,7 @@ static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packe
 	pkt->flags |= VP_AGAIN;
 	if (what == VR_AGAIN_FLOOD)
 		return vr_flood_again(skb, pkt, param);
-	return vr_trap(skb, pkt, param, 0);
+	return vr_trap(skb, pkt, param, arg);
 }
 
 #endif /* VR_INPUT_H */

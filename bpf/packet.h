@@ -25,6 +25,7 @@
 #endif
 
 #define VR_GO_ON	(-2)	/* not decided yet: apply pkt->nh */
+#define VR_GO_BRIDGE	(-4)	/* the same: look the frame up in pkt->vrf */
 #define VR_MAX_LOOKUPS	4
 
 enum vr_packet_flag {
@@ -36,6 +37,7 @@ enum vr_packet_flag {
 	VP_AGAIN = 0x20,	/* a copy that came in again (recirculate.h) */
 	VP_NOT_TO_VMS = 0x40,	/* floods leave the VMs out */
 	VP_OUTER6 = 0x80,	/* decapsulated from IPv6: the outer source is in skb->cb */
+	VP_DIAG = 0x100,		/* a probe of the agent's: trapped where it would be delivered */
 };
 
 /* At most the 48 bytes of an skb's control block, as in the system we follow. */
@@ -53,6 +55,7 @@ struct vr_packet {
 	__u8 vif_type;
 	__u8 vif_flags;		/* low byte of the ingress vif's flags */
 	__u8 lookups;
+	__u8 features;		/* enum vr_vif_feature of the ingress vif */
 };
 
 _Static_assert(sizeof(struct vr_packet) <= 48, "vr_packet outgrew the control block");

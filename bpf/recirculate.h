@@ -15,7 +15,7 @@
 #include "trap.h"
 
 enum vr_recirculation {
-	VR_AGAIN_TRAP = 1,	/* param = trap reason */
+	VR_AGAIN_TRAP = 1,	/* param = trap reason, arg = its parameter */
 	VR_AGAIN_FLOOD = 2,	/* param = kind of the members to serve (vr_tunnel_kind) */
 };
 
@@ -23,6 +23,7 @@ struct vr_again {
 	__u32 mark;		/* that of the copy it belongs to; 0 = done */
 	__u32 what;		/* enum vr_recirculation */
 	__u32 param;
+	__u32 arg;
 	__u32 nh;
 	__u16 vif;
 	__u16 vrf;
@@ -43,7 +44,7 @@ VR_ARRAY(again_slots, struct vr_again, VR_AGAIN_SLOTS, 0);
 __u32 vr_again_next;
 
 static __always_inline int vr_send_again(struct __sk_buff *skb, struct vr_packet *pkt,
-					 __u32 what, __u32 param)
+					 __u32 what, __u32 param, __u32 arg)
 {
 	__u32 seq = __sync_fetch_and_add(&vr_again_next, 1);
 	__u32 slot = seq & (VR_AGAIN_SLOTS - 1);
@@ -54,6 +55,7 @@ static __always_inline int vr_send_again(struct __sk_buff *skb, struct vr_packet
 		return -1;
 	again->what = what;
 	again->param = param;
+	again->arg = arg;
 	again->nh = pkt->nh;
 	again->vif = pkt->vif;
 	again->vrf = pkt->vrf;
@@ -88,7 +90,11 @@ __noinline int vr_trap_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u32 
 		vr_drop_copy(skb, pkt, VR_DROP_TRAP_NO_IF);
 		return 0;
 	}
-	if (vr_send_again(skb, pkt, VR_AGAIN_TRAP, reason))
+	if (!vr_trap_allowed(pkt->vif)) {
+		vr_drop_copy(skb, pkt, VR_DROP_TRAP_LIMIT);
+		return 0;
+	}
+	if (vr_send_again(skb, pkt, VR_AGAIN_TRAP, reason, 0))
 		vr_drop_copy(skb, pkt, VR_DROP_CLONE_FAIL);
 	return 0;
 }

@@ -16,6 +16,12 @@ VR_PERCPU_ARRAY(drop_stats, __u64, VR_DROP_MAX);
 /* by VRF */
 VR_PERCPU_ARRAY(vrf_stats, struct vr_vrf_stats, 4096);
 
+/* Bytes of the frame, with a tag that the kernel noted beside it. */
+static __always_inline __u32 vr_frame_len(const struct __sk_buff *skb)
+{
+	return skb->len + (skb->vlan_present ? 4 : 0);
+}
+
 static __always_inline void vr_count_rx(__u32 vif, __u32 len)
 {
 	struct vr_vif_stats *s = bpf_map_lookup_elem(&vif_stats, &vif);

@@ -5,6 +5,7 @@
 #ifndef VR_TRAP_H
 #define VR_TRAP_H
 
+#include "rate.h"
 #include "vif.h"
 
 /* bpf_skb_change_head() makes no frame longer than this (SKB_MAX_ALLOC) */
@@ -61,6 +62,9 @@ __noinline int vr_trap(struct __sk_buff *skb, struct vr_packet *pkt, __u32 reaso
 	agent = vr_vif_get(idx);
 	if (!agent)
 		return vr_drop(skb, pkt, VR_DROP_TRAP_NO_IF);
+	/* a copy was counted when it was made */
+	if (!(pkt->flags & VP_AGAIN) && !vr_trap_allowed(pkt->vif))
+		return vr_drop(skb, pkt, VR_DROP_TRAP_LIMIT);
 	if (vr_trap_push(skb, pkt, agent, reason, param))
 		return vr_drop(skb, pkt, VR_DROP_PUSH);
 	vr_count_tx(idx, skb->len);

@@ -42,6 +42,18 @@ static __always_inline struct vr_vif *vr_vif_by_ifindex(__u32 ifindex)
 	return idx && *idx ? vr_vif_get(*idx - 1) : NULL;
 }
 
+/* Is it the port of a VM? */
+static __always_inline int vr_is_vm_type(__u8 type)
+{
+	return type == VIF_TYPE_VIRTUAL || type == VIF_TYPE_VIRTUAL_VLAN;
+}
+
+/* Is the host's own stack behind it? */
+static __always_inline int vr_is_host_type(__u8 type)
+{
+	return type == VIF_TYPE_HOST || type == VIF_TYPE_GATEWAY;
+}
+
 /*
  * The kernel would drop a packet longer than the MTU after our verdict, with
  * no counter of ours; so it is asked before. Packets that every IPv4 link must
@@ -58,7 +70,7 @@ static __always_inline int vr_too_big(struct __sk_buff *skb, __u32 ifindex)
 
 #define VR_MAX_TAGS	8
 
-/* What a vif of type Host does to a packet on its way to the host's stack. */
+/* What a vif of type Host or Gateway does to a packet on its way to the host's stack. */
 static __always_inline int vr_to_host(struct __sk_buff *skb, struct vr_packet *pkt,
 				      const struct vr_vif *out)
 {
@@ -79,6 +91,18 @@ static __always_inline int vr_to_host(struct __sk_buff *skb, struct vr_packet *p
 		return -1;
 	__builtin_memcpy(eth->h_dest, mac, ETH_ALEN);
 	return 0;
+}
+
+/* What a Virtual VLAN vif does to a packet on its way into its parent's netdevice. */
+static __always_inline int vr_to_vlan(struct __sk_buff *skb, const struct vr_vif *out)
+{
+	struct ethhdr *eth = vr_bytes(skb, 0, ETH_HLEN);
+
+	/* In a tunnel's packet the kernel would take the outer header for the tag that
+	 * it knows of when the tag put on here comes off again. */
+	if (!eth || (vr_is_vlan((__be16)skb->protocol) && !vr_is_vlan(eth->h_proto)))
+		return -1;
+	return bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), out->ovlan) ? -1 : 0;
 }
 
 /*
@@ -104,11 +128,13 @@ __noinline int vr_output(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx
 	out = vr_vif_get(idx);
 	if (!out)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
-	if (out->type == VIF_TYPE_HOST && vr_to_host(skb, pkt, out))
+	if (vr_is_host_type(out->type) && vr_to_host(skb, pkt, out))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
 	if (vr_too_big(skb, out->ifindex))
 		return vr_drop(skb, pkt, VR_DROP_TOO_BIG);
-	vr_count_tx(idx, skb->len);
+	if (out->type == VIF_TYPE_VIRTUAL_VLAN && vr_to_vlan(skb, out))
+		return vr_drop(skb, pkt, VR_DROP_PUSH);
+	vr_count_tx(idx, vr_frame_len(skb));
 	vr_trace_out(skb, pkt, VR_EV_TX, idx);
 	vr_test_verdict(skb, VR_VERDICT_TX, idx, 0);
 	if (vr_may_peer(skb, out))
@@ -130,6 +156,7 @@ static __always_inline int vr_test_copy(struct __sk_buff *skb, __u32 vif, __u32 
 	copy->kind = kind;
 	copy->reason = reason;
 	copy->len = len;
+	copy->vlan = vr_noted_tag(skb);
 	if (len > VR_TEST_COPY_MAX)
 		len = VR_TEST_COPY_MAX;
 	if (len > 0)
@@ -142,6 +169,7 @@ static __always_inline int vr_test_copy(struct __sk_buff *skb, __u32 vif, __u32 
 __noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx)
 {
 	struct vr_vif *out;
+	__u32 len;
 	long ret;
 
 	if (!pkt)
@@ -155,16 +183,23 @@ __noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 		vr_drop_copy(skb, pkt, VR_DROP_TOO_BIG);
 		return 0;
 	}
+	if (out->type == VIF_TYPE_VIRTUAL_VLAN && vr_to_vlan(skb, out)) {
+		vr_drop_copy(skb, pkt, VR_DROP_PUSH);
+		return 0;
+	}
 	if (vr_test_mode)
 		ret = vr_test_copy(skb, idx, VR_VERDICT_TX, 0);
 	else
 		ret = bpf_clone_redirect(skb, out->ifindex, 0);
+	len = vr_frame_len(skb);
+	if (out->type == VIF_TYPE_VIRTUAL_VLAN)
+		bpf_skb_vlan_pop(skb);
 	if (ret) {
 		vr_drop_copy(skb, pkt, ret < 0 ? VR_DROP_MCAST_CLONE_FAIL
 					       : VR_DROP_INTERFACE_TX_DISCARD);
 		return 0;
 	}
-	vr_count_tx(idx, skb->len);
+	vr_count_tx(idx, len);
 	vr_trace_out(skb, pkt, VR_EV_COPY, idx);
 	return 0;
 }

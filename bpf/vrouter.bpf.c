@@ -13,6 +13,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* BTF holds only what is used; these are for Python alone. */
 const volatile enum vr_vif_transport vr_btf_transport = 0;
 const volatile enum vr_vif_flag vr_btf_vif_flag = VIF_FLAG_POLICY;
+const volatile enum vr_vif_feature vr_btf_vif_feature = VIF_FEATURE_SOURCES;
 const volatile enum vr_vif_type vr_btf_vif_type = VIF_TYPE_HOST;
 const volatile enum vr_nh_flag vr_btf_nh_flag = NH_FLAG_VALID;
 const volatile enum vr_nh_type vr_btf_nh_type = NH_TYPE_DEAD;
@@ -28,8 +29,14 @@ const struct vr_event *const volatile vr_btf_event = 0;
 const struct vr_test_copy *const volatile vr_btf_test_copy = 0;
 const struct vr_agent_hdr *const volatile vr_btf_agent_hdr = 0;
 
-/* A nexthop leads to at most one further look-up, of which there are four. */
-#define VR_MAX_STEPS	(VR_MAX_LOOKUPS + 2)
+/* A nexthop leads to at most one further look-up, of which there are four, each
+ * in a step of its own. */
+#define VR_MAX_STEPS	(2 * VR_MAX_LOOKUPS + 2)
+
+static __always_inline int vr_undecided(int verdict)
+{
+	return verdict == VR_GO_ON || verdict == VR_GO_BRIDGE;
+}
 
 static __always_inline void vr_packet_init(struct __sk_buff *skb, struct vr_packet *pkt,
 					   const struct vr_vif *vif)
@@ -39,6 +46,7 @@ static __always_inline void vr_packet_init(struct __sk_buff *skb, struct vr_pack
 	pkt->xconnect = vif->xconnect;
 	pkt->vif_type = vif->type;
 	pkt->vif_flags = vif->flags;
+	pkt->features = vif->features;
 	pkt->label = VR_LABEL_NONE;
 	if (!vr_cfg.events)
 		return;
@@ -52,7 +60,7 @@ static __always_inline int vr_is_again(struct __sk_buff *skb, const struct vr_pa
 	if ((skb->mark & VR_AGAIN_MAGIC_MASK) != VR_AGAIN_MAGIC)
 		return 0;
 	/* the host may set marks of its own */
-	return pkt->vif_type != VIF_TYPE_HOST || vr_again_get(skb);
+	return !vr_is_host_type(pkt->vif_type) || vr_again_get(skb);
 }
 
 /* All of forwarding, for a packet that a vif's netdevice received. */
@@ -61,18 +69,23 @@ int vr_dpcore(struct __sk_buff *skb)
 {
 	struct vr_packet pkt = { .vif = VR_VIF_NONE, .xconnect = VR_VIF_NONE };
 	struct vr_vif *vif = vr_vif_by_ifindex(skb->ifindex);
-	int verdict;
+	int verdict = 0;
 
 	if (!vif)
 		return vr_drop(skb, &pkt, VR_DROP_INVALID_IF);
 	vr_packet_init(skb, &pkt, vif);
 	if (vr_is_again(skb, &pkt))
 		return vr_input_again(skb, &pkt);
-	vr_count_rx(pkt.vif, skb->len);
+	if (__builtin_expect(pkt.features & VIF_FEATURE_SUBVIFS, 0))
+		verdict = vr_enter_subvif(skb, &pkt);
+	vr_count_rx(pkt.vif, vr_frame_len(skb));
+	if (__builtin_expect(verdict, 0))
+		return vr_drop(skb, &pkt, verdict);
 	verdict = vr_input(skb, &pkt);
-	for (int i = 0; i < VR_MAX_STEPS && verdict == VR_GO_ON; i++)
-		verdict = vr_nexthop(skb, &pkt);
-	if (verdict == VR_GO_ON)
+	for (int i = 0; i < VR_MAX_STEPS && vr_undecided(verdict); i++)
+		verdict = verdict == VR_GO_BRIDGE ? vr_bridge_input(skb, &pkt)
+						  : vr_nexthop(skb, &pkt);
+	if (vr_undecided(verdict))
 		return vr_drop(skb, &pkt, VR_DROP_PKT_LOOP);
 	return verdict;
 }

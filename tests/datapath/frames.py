@@ -124,9 +124,11 @@ def _sent(payload: Packet, id: int, dst: str) -> bytes:
     return eth(s.FAR_MAC, s.NIC_MAC, IP(src=SELF_IP, dst=dst, id=id, ttl=64) / payload)
 
 
-def trapped(frame: bytes, vif: int, vrf: int, reason: int, param: int = 0) -> bytes:
+def trapped(
+    frame: bytes, vif: int, vrf: int, reason: int, param: int = 0, param1: int = 0
+) -> bytes:
     """The frame as the agent gets it."""
-    head = struct.pack("!HHHI", vif, vrf, reason, param) + bytes(20)
+    head = struct.pack("!HHHII", vif, vrf, reason, param, param1) + bytes(16)
     return eth(s.GATEWAY, s.GATEWAY, Raw(head + frame), type=0x0800)
 
 

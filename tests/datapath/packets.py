@@ -21,6 +21,9 @@ MACS = [
     s.REMOTE_MAC,
     s.NIC_MAC,
     s.FAR_MAC,
+    s.IN_SUB,
+    s.IN_VGW,
+    s.IN_LEARNER,
     BROADCAST,
     mac("01:00:5e:00:00:05"),
     mac("02:de:ad:00:00:01"),
@@ -52,7 +55,7 @@ ADDRESSES6 = [
     ip6("2001:4860::8"),
     bytes(16),
 ]
-LABELS = [*s.MPLS, 0, 3, 16, 1023, 1024, 0xFFFFF]
+LABELS = [*s.MPLS, 0, 1, 3, 16, 1023, 1024, 0xFFFFF]
 VNIS = [*s.VNIS, 0, 1, 0xFFFFFF]
 EDGES = [0, 1, 2, 3, 4, 5, 7, 8, 14, 15, 16, 20, 28, 31, 32, 44, 63, 64, 69, 70, 127, 128, 255]
 
@@ -195,11 +198,13 @@ def _vxlan(r: random.Random) -> bytes:
 
 def tunnelled(r: random.Random) -> bytes:
     """A packet of the fabric: most are tunnels to this host."""
-    kind = r.randrange(4)
+    kind = r.randrange(9)
     if kind == 0:
+        proto, payload = 1, quoted(r)
+    elif kind < 3:
         proto, payload = 47, _gre(r)
     else:
-        port = 4789 if kind == 1 else r.choice(MPLS_PORTS)
+        port = 4789 if kind < 6 else r.choice(MPLS_PORTS)
         body = _vxlan(r) if port == 4789 else _mpls(r)
         proto, payload = 17, udp(r.getrandbits(16), port, body)
     if r.random() < 0.4:
@@ -225,17 +230,131 @@ def from_agent(r: random.Random) -> bytes:
     """What an agent writes to pkt0."""
     vif = r.choice((s.VM1, s.VM2, s.FABRIC, s.HOST, s.AGENT, s.GONE, 500))
     vrf = r.choice((0, s.BLUE, s.BLUE, s.RED_VRF, 65535))
-    head = struct.pack("!HHHIIIIIB3x", vif, vrf, r.choice((0, 1, 1, 2, 99)), 0, 0, 0, 0, 0, 0)
+    command, diag = r.choice((0, 1, 1, 2, 99)), r.choice((0, 0, 1))
+    head = struct.pack("!HHHIIIIIB3x", vif, vrf, command, diag, r.choice((diag, 1)), 0, 0, 0, 0)
     return ether(s.GATEWAY, s.GATEWAY, 0x0800) + head + frame(r)
+
+
+def udp6(r: random.Random, src: bytes) -> tuple[int, bytes]:
+    """DHCPv6 and other UDP."""
+    ports = r.choice((546, 547, 53)), r.choice((546, 547, 53))
+    return 17, struct.pack("!HHHH", *ports, 12, 0) + bytes(4)
+
+
+def icmp6(r: random.Random, src: bytes) -> tuple[int, bytes]:
+    """Neighbour discovery, MLD and the rest of ICMPv6."""
+    kind = r.choice((128, 131, 133, 134, 135, 135, 136, 136, 137, 143))
+    body = struct.pack("!BBHI", kind, 0, 0, 0)
+    if kind in (135, 136, 137):
+        body += r.choice((src, r.choice(ADDRESSES6)))
+    for _ in range(r.choice((0, 0, 1, 1, 2, 6, 7))):
+        size = r.choice((1, 1, 1, 2, 0))
+        body += bytes((r.choice((1, 1, 2, 14)), size)) + r.choice(MACS) + bytes(8 * (size // 2))
+    return 58, body
+
+
+def extended(r: random.Random, proto: int, data: bytes) -> tuple[int, bytes]:
+    """The payload behind extension headers."""
+    for _ in range(r.choice((0, 0, 0, 1, 2, 6, 7))):
+        kind = r.choice((0, 43, 60, 44, 51))
+        offset = r.choice((0, 0, 1, 8)) if kind == 44 else 0
+        size = r.choice((0, 0, 1))
+        length = {44: 8, 51: (size + 2) * 4}.get(kind, (size + 1) * 8)
+        data = struct.pack("!BBH", proto, size, offset).ljust(length, b"\0") + data
+        proto = kind
+    return proto, data
+
+
+def link_local(mac: bytes) -> bytes:
+    """The address that a host makes of its MAC."""
+    return b"\xfe\x80" + bytes(6) + bytes((mac[0] ^ 2,)) + mac[1:3] + b"\xff\xfe" + mac[3:]
+
+
+ADDRESSES6 = [
+    bytes(16),
+    ip6("fd00::1"),
+    ip6("fd00::2"),
+    ip6("fe80::1234"),
+    link_local(s.VM1_MAC),
+    link_local(s.VM2_MAC),
+]
+
+
+def spoken(r: random.Random) -> bytes:
+    """What a VM whose sources are checked may say, and what it may not."""
+    source = r.choice((s.VM1_MAC, s.VM1_MAC, s.VM2_MAC, r.choice(MACS)))
+    target = r.choice((BROADCAST, r.choice(MACS), *BPDUS))
+    kind = r.randrange(5)
+    if kind == 0:
+        payload = ipv4(r, r.choice(SPEAKERS), r.choice(ADDRESSES), r.choice((6, 17)), _dhcp(r))
+        return ether(target, source, 0x0800) + payload
+    if kind == 1:
+        claimed = r.choice(SPEAKERS)
+        head = struct.pack("!HHBBH", 1, 0x0800, 6, 4, r.choice((1, 2)))
+        owner = r.choice((source, source, r.choice(MACS)))
+        body = head + owner + claimed + bytes(6) + r.choice((claimed, r.choice(SPEAKERS)))
+        return ether(target, source, 0x0806) + body
+    if kind == 4:
+        return ether(target, source, 0x88CC) + bytes(20)
+    address = r.choice((*ADDRESSES6, link_local(source)))
+    proto, data = extended(r, *r.choice((udp6, icmp6, icmp6))(r, address))
+    head = struct.pack("!IHBB", 6 << 28, len(data), proto, 255)
+    packet = head + address + r.choice(ADDRESSES6) + data
+    return ether(target, source, 0x86DD) + packet
+
+
+def served(r: random.Random) -> bytes:
+    """What a vif may trap, and what is like it."""
+    source = r.choice((s.VM1_MAC, s.FLOODS_DHCP, r.choice(MACS)))
+    target = r.choice((BROADCAST, s.GROUP, s.GATEWAY, r.choice(MACS)))
+    kind = r.randrange(4)
+    if kind == 3:
+        proto, data = udp6(r, bytes(16))
+        head = struct.pack("!IHBB", 6 << 28, len(data), proto, 255)
+        return ether(target, source, 0x86DD) + head + r.randbytes(32) + data
+    proto = r.choice((2, 17, 17))
+    if kind == 2:
+        data = udp(r.getrandbits(16), 3784, bytes((0x20, r.getrandbits(8))) + bytes(22))
+        return ether(target, source, 0x0800) + ipv4(r, ip("10.1.1.1"), ip("10.1.1.11"), 17, data)
+    payload = ipv4(r, r.choice(SPEAKERS), r.choice(ADDRESSES), proto, _dhcp(r))
+    return ether(target, source, 0x0800) + payload
+
+
+def quoted(r: random.Random) -> bytes:
+    """An ICMP message about a packet, most likely of one of our tunnels."""
+    proto = r.choice((17, 17, 47, 1))
+    second = 0x8847 if proto == 47 else r.choice((4789, 6635, 51234, 53))
+    data = struct.pack("!HHI", 50000 if proto == 17 else 0, second, 0)
+    inside = ipv4(r, r.choice((s.SELF, s.SELF, s.FAR)), s.FAR, proto, data)
+    return struct.pack("!BBHI", r.choice((3, 3, 11, 12, 5, 8)), 4, 0, 1400) + inside
+
+
+def _dhcp(r: random.Random) -> bytes:
+    ports = r.choice((67, 68, 68, 53)), r.choice((67, 67, 68))
+    return struct.pack("!HHHH", *ports, 12, 0) + bytes(r.choice((4, 4, 0)))
+
+
+SPEAKERS = [ip("10.1.1.1"), ip("10.1.1.1"), ip("10.1.2.9"), bytes(4), ip("10.1.1.2")]
+BPDUS = [bytes.fromhex(one) for one in ("0180c2000000", "0180c2000008", "01000ccccccd")]
 
 
 def valid(r: random.Random, state: State) -> tuple[int, bytes]:
     """A vif of the state, and a packet that may come in by it."""
-    vif = r.choice([*state.vifs.values(), state.vifs[s.FABRIC], state.vifs[s.FABRIC]])
+    entries = [vif for vif in state.vifs.values() if vif.parent is None]
+    vif = r.choice([*entries, state.vifs[s.FABRIC], state.vifs[s.FABRIC]])
     if vif.type == VifType.PHYSICAL and r.random() < 0.85:
         return vif.idx, tunnelled(r)
     if vif.type == VifType.AGENT and r.random() < 0.9:
         return vif.idx, from_agent(r)
+    if vif.idx in (s.SERVED, s.VM1, s.CHECKED) and r.random() < 0.3:
+        return vif.idx, fit(served(r))
+    if vif.sources is not None and r.random() < 0.7:
+        return vif.idx, fit(spoken(r))
+    if vif.idx in (s.PARENT, s.NATIVE) and r.random() < 0.7:
+        data = r.choice((spoken, frame, frame))(r)
+        tci = r.choice((100, 100, 200, 0, 300)) | r.choice((0, 0, 0xE000, 0x1000))
+        tpid = r.choice((0x8100, 0x8100, 0x88A8))
+        return vif.idx, fit(data[:12] + struct.pack("!HH", tpid, tci) + data[12:])
     return vif.idx, fit(frame(r))
 
 

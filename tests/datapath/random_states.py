@@ -21,7 +21,7 @@ NEXTHOPS = range(1, 60)
 VRFS = (0, 1, 1, 2, 3, 4)
 KINDS = (NhFlag.TUNNEL_GRE, NhFlag.TUNNEL_UDP_MPLS, NhFlag.TUNNEL_VXLAN)
 COMPOSITES = (NhFlag.MULTICAST, NhFlag.COMPOSITE_ENCAP, NhFlag.COMPOSITE_EVPN)
-OIFS = (s.VM1, s.VM2, s.RED, s.UUF, s.NARROW, s.HOST, s.FABRIC, s.FABRIC, s.GONE)
+OIFS = (s.VM1, s.VM2, s.RED, s.UUF, s.NARROW, s.SUB, s.VGW, s.HOST, s.FABRIC, s.FABRIC, s.GONE)
 
 
 def _any_nexthop(r: random.Random) -> int:
@@ -38,6 +38,9 @@ def _nexthop(r: random.Random, number: int) -> Nexthop:
     kind = r.choice([*[*NhType][1:], NhType.ENCAP, NhType.TUNNEL, NhType.COMPOSITE])
     flags = NhFlag.VALID if r.random() < 0.93 else NhFlag(0)
     family = Family.INET if kind == NhType.RECEIVE else r.choice((Family.INET, Family.BRIDGE))
+    oif = r.choice(OIFS)
+    if kind == NhType.TUNNEL and oif == s.SUB:
+        oif = s.FABRIC
     ends = s.SELF, r.choice((s.FAR, s.OTHER))
     rewrite = b""
     members: tuple[Member, ...] = ()
@@ -50,7 +53,7 @@ def _nexthop(r: random.Random, number: int) -> Nexthop:
     elif kind == NhType.ENCAP:
         rewrite = r.choice((b"", r.choice(MACS) + s.GATEWAY + b"\x08\x00"))
     elif kind == NhType.VRF_TRANSLATE:
-        flags |= r.choice((NhFlag(0), NhFlag.UNKNOWN_UC_FLOOD))
+        flags |= r.choice((NhFlag(0), NhFlag.UNKNOWN_UC_FLOOD, NhFlag.MAC_LEARN))
     elif kind == NhType.COMPOSITE:
         flags |= r.choice(COMPOSITES)
         members = _members(r, number)
@@ -60,7 +63,7 @@ def _nexthop(r: random.Random, number: int) -> Nexthop:
         family,
         flags,
         r.choice(VRFS),
-        r.choice(OIFS),
+        oif,
         *ends,
         rewrite,
         r.choice(MACS),
@@ -109,7 +112,9 @@ def random_state(seed: int) -> State:
     for vrf in set(VRFS):
         for mac in r.sample(macs, len(macs) * 2 // 3):
             label = _label(r)
-            state.add(BridgeEntry(vrf, mac, _any_nexthop(r), label))
+            state.add(BridgeEntry(vrf, mac, _any_nexthop(r), label, r.random() < 0.2))
+        if r.random() < 0.5:
+            state.add(BridgeEntry(vrf, s.GROUP, _any_nexthop(r), _label(r)))
         if r.random() < 0.8:
             state.add(BridgeEntry(vrf, BROADCAST, _any_nexthop(r), _label(r)))
     state.add(*_routes(r, state))

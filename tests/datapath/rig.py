@@ -11,6 +11,7 @@ import ctypes
 import itertools
 import os
 import socket
+import struct
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -21,14 +22,14 @@ from pathlib import Path
 
 from tests.model import packet as model
 from tests.model.const import RouteFlag as ModelRouteFlag
-from tests.model.const import Verdict, VifType
+from tests.model.const import Trap, Verdict, VifType
 from tests.model.forward import forward
 from tests.model.state import Nexthop, State, Vif
 from vrouter.dpcore import libbpf, loader, records
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.maps import open_map
-from vrouter.dpcore.names import Family, NhFlag, NhType, RouteFlag, VifFlag
+from vrouter.dpcore.names import BridgeFlag, Family, NhFlag, NhType, RouteFlag, VifFeature, VifFlag
 from vrouter.dpcore.names import VifType as CoreVifType
 from vrouter.dpcore.ringbuf import RingReader
 from vrouter.dpcore.sizes import SMALL
@@ -39,8 +40,16 @@ from .states import GONE
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count(1)
+ROLES = {
+    "dhcp": VifFeature.DHCP_SERVER,
+    "router": VifFeature.ROUTER,
+    "bridge": VifFeature.BRIDGE,
+}
 _REDIRECT, _SHOT = 7, 2
-_ORDER = VifType.PHYSICAL, VifType.HOST, VifType.AGENT, VifType.VIRTUAL, VifType.STATS
+_ORDER = (
+    *(VifType.PHYSICAL, VifType.HOST, VifType.AGENT, VifType.VIRTUAL, VifType.VIRTUAL_VLAN),
+    *(VifType.GATEWAY, VifType.MONITORING, VifType.STATS),
+)
 
 
 @contextmanager
@@ -67,7 +76,8 @@ class Rig:
             object_path=object_path,
             test_mode=True,
         )
-        self.state = state
+        # what is learnt must not stay in the state of others
+        self.state = state = state.copy(state.name)
         self.core = DpCore.open(instance)
         self._ifindex: dict[int, int] = {}
         with self.core.lock():
@@ -88,19 +98,37 @@ class Rig:
     def outcome(self, vif: int, frame: bytes) -> model.Outcome:
         """What dp-core did with the frame; its counters are left out (see `counters`)."""
         result = run_program(self._prog, frame, self._ifindex[vif])
-        verdict, out_vif, reason = result.cb[:3]
+        verdict, out_vif, reason, tag = result.cb[:4]
         kind = Verdict(verdict)
         sent = kind in (Verdict.TX, Verdict.TRAP)
         assert result.retval == (_REDIRECT if sent else _SHOT), result
         copies = [self._copy(raw) for raw in self._copies.read()]
+        if any(copy.kind == Verdict.TRAP for copy in copies):
+            self.core.bridge.refill()
         return model.Outcome(
-            kind, out_vif if sent else None, reason, result.packet_out if sent else b"", copies
+            kind,
+            out_vif if sent else None,
+            reason,
+            _tagged(result.packet_out, tag) if sent else b"",
+            copies,
         )
 
     def _copy(self, raw: bytes) -> model.Copy:
         copy = self._copy_layout.unpack(raw)
-        data = copy["data"][: copy["len"]]
+        data = _tagged(copy["data"][: copy["len"]], copy["vlan"])
+        if copy["reason"] in (Trap.MAC_LEARN, Trap.MAC_MOVE):
+            data = self._without_index(data, copy["reason"])
         return model.Copy(copy["vif"], Verdict(copy["kind"]), copy["reason"], data)
+
+    def _without_index(self, frame: bytes, reason: int) -> bytes:
+        """A trap of learning whose parameter, the index of the sender's entry, is set to 0."""
+        vrf, _, index = struct.unpack_from("!HHI", frame, 16)
+        entry = self.core.bridge.by_index(index)
+        flag = BridgeFlag.MAC_NEW if reason == Trap.MAC_LEARN else BridgeFlag.MAC_MOVED
+        assert entry is not None and entry.flags & flag, entry
+        assert (entry.vrf, entry.mac) == (vrf, frame[50:56]), entry
+        assert self.core.bridge.get(vrf, entry.mac) == entry
+        return frame[:20] + bytes(4) + frame[24:]
 
     def counters(self) -> Counter[model.Key]:
         """All counters that a packet may move, by the model's keys."""
@@ -116,8 +144,10 @@ class Rig:
         for vrf in range(self.state.vrfs):
             for name, count in vars_of(self.core.stats.vrf(vrf)):
                 found["vrf", vrf, name] = count
-        for (vrf, mac), index in self._index.items():
-            entry = self.core.bridge.by_index(index)
+        for vrf, mac in self.state.bridge:
+            index = self._index.get((vrf, mac))
+            bridge = self.core.bridge
+            entry = bridge.get(vrf, mac) if index is None else bridge.by_index(index)
             found["bridge", vrf, mac.hex()] = 0 if entry is None else entry.packets
         return found
 
@@ -127,7 +157,7 @@ class Rig:
         return entry.index
 
     def _program(self, state: State) -> None:
-        self.core.config.set(hash_seed=state.hash_seed)
+        self.core.config.set(hash_seed=state.hash_seed, trap_rate=0)
         order = sorted(state.vifs.values(), key=lambda vif: _ORDER.index(vif.type))
         for vif in order:
             self._add_vif(vif)
@@ -138,7 +168,8 @@ class Rig:
                 self.core.nexthops.put(_nexthop(nh))
         self.core.vifs.delete(GONE)
         for entry in state.bridge.values():
-            self.core.bridge.put(entry.vrf, entry.mac, entry.nh, entry.label)
+            flags = BridgeFlag.FLOOD_DHCP if entry.flood_dhcp else 0
+            self.core.bridge.put(entry.vrf, entry.mac, entry.nh, entry.label, flags)
         for label, nh_id in state.mpls.items():
             self.core.mpls.put(label, nh_id)
         for vni, nh_id in state.vxlan.items():
@@ -160,10 +191,17 @@ class Rig:
 
     def _add_vif(self, vif: Vif) -> None:
         name = f"d{vif.idx}"
+        if vif.parent is not None:
+            self._ifindex[vif.idx] = self._ifindex[vif.parent]
+            self._add_record(vif, name, self._ifindex[vif.parent])
+            return
         _ip(f"link add {name} mtu {vif.mtu} type veth peer name {name}p")
         # A copy that comes in again is taken by a device that is up only.
         _ip(f"link set {name} up")
         number = self._ifindex[vif.idx] = socket.if_nametoindex(name)
+        self._add_record(vif, name, number)
+
+    def _add_record(self, vif: Vif, name: str, number: int) -> None:
         partner = vif.xconnect if vif.type == VifType.HOST else None
         added = self.core.vifs.add(
             records.Vif(
@@ -177,11 +215,32 @@ class Rig:
                 os_ifindex=number,
                 mcast_vrf=vif.mcast_vrf,
                 xconnect=partner,
+                parent=vif.parent,
+                vlan=vif.vlan,
+                ovlan=vif.ovlan,
+                src_macs=vif.src_macs,
             )
         )
+        self._set_sources(vif)
         wanted = VifFlag(int(vif.flags))
+        added = self.core.vifs.get(vif.idx) or added
         if (added.flags ^ wanted) & VifFlag.XCONNECT:
             self.core.vifs.change(replace(added, flags=wanted))
+
+    def _set_sources(self, vif: Vif) -> None:
+        if vif.sources is None:
+            return
+        pairs = [records.Source(mac=pair.mac, prefix=pair.prefix) for pair in vif.sources]
+        self.core.vifs.set_sources(vif.idx, pairs)
+        now = self.core.vifs.get(vif.idx)
+        assert now is not None
+        features = sum(ROLES[role] for role in vif.trusted)
+        self.core.vifs.change(replace(now, features=now.features | VifFeature(features)))
+
+
+def _tagged(frame: bytes, tag: int) -> bytes:
+    """The frame with the tag that the kernel notes beside it, if there is one."""
+    return frame[:12] + tag.to_bytes(4, "big") + frame[12:] if tag else frame
 
 
 def _ip(arguments: str) -> None:

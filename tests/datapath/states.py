@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_network
+from typing import Any
 
 from tests.model.const import BROADCAST, Family, NhFlag, NhType, RouteFlag, VifFlag, VifType
 from tests.model.state import (
     BridgeEntry,
     Member,
     Nexthop,
+    Pair,
     Route,
     State,
     Vif,
@@ -23,7 +25,16 @@ from tests.model.state import (
 
 FABRIC, HOST, AGENT = 2, 3, 4
 VM1, VM2, RED, UUF, NO_PROXY, PROXY, NARROW, GONE = 11, 12, 13, 14, 15, 16, 17, 18
-TINY, DHCP, STATS = 19, 20, 4351
+TINY, STATS = 19, 4351
+CHECKED, TRUSTED, MUTE, SERVED = 20, 21, 22, 23
+PARENT, SUB, SUB_OF_VM1, SUB_CHECKED, NATIVE, SUB_NATIVE, VGW, MONITOR, LEARNER, NEIGHBOUR = range(
+    24, 34
+)
+FLOODS_DHCP = mac("02:00:0a:01:01:22")
+IN_SUB, IN_VGW = mac("02:00:0a:01:01:23"), mac("02:00:0a:01:01:24")
+IN_LEARNER = mac("02:00:0a:01:01:25")
+GROUP = mac("01:00:5e:00:00:05")
+DHCP = 34
 GATEWAY = mac("00:00:5e:00:01:00")
 NIC_MAC = mac("02:00:00:00:00:01")
 FAR_MAC = mac("02:00:00:00:00:02")
@@ -36,7 +47,39 @@ BLUE, RED_VRF, MCAST = 1, 2, 3
 BOTH = VifFlag.L2 | VifFlag.L3
 HEAD = FAR_MAC + NIC_MAC + b"\x08\x00"
 
+# Who may speak on the vifs that are checked: vm1 with its own addresses, the other one with more.
+PAIRS = (
+    Pair(VM1_MAC, net("10.1.1.1/32")),
+    Pair(VM1_MAC, ip_network("fd00::1/128")),
+    Pair(VM2_MAC, net("10.1.2.0/24")),
+    Pair(VM2_MAC, ip_network("fe80::/64")),
+)
+ALL_ROLES = frozenset({"dhcp", "router", "bridge"})
+
 Kind = NhFlag
+
+
+def _parts() -> list[Vif]:
+    """Vifs with parts: VLAN 100, of vm1 or of anybody; 200, checked; 0, as which untagged counts."""
+    sub = Vif(SUB, VifType.VIRTUAL_VLAN, GATEWAY, BLUE, BOTH, parent=PARENT, vlan=100, ovlan=101)
+    return [
+        Vif(PARENT, VifType.VIRTUAL, GATEWAY, BLUE, BOTH),
+        Vif(NATIVE, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.NATIVE_VLAN),
+        sub,
+        replace(sub, idx=SUB_OF_VM1, vrf=RED_VRF, src_macs=(REMOTE_MAC, VM1_MAC), ovlan=100),
+        replace(sub, idx=SUB_CHECKED, vlan=200, ovlan=200, sources=PAIRS),
+        replace(sub, idx=SUB_NATIVE, parent=NATIVE, vlan=0, ovlan=0),
+    ]
+
+
+def _checked() -> list[Vif]:
+    one = Vif(CHECKED, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, sources=PAIRS)
+    anywhere = Pair(VM1_MAC, net("0.0.0.0/0")), Pair(VM1_MAC, ip_network("::/0"))
+    return [
+        one,
+        replace(one, idx=TRUSTED, sources=anywhere, trusted=ALL_ROLES),
+        replace(one, idx=MUTE, sources=()),
+    ]
 
 
 def _vifs(agent: bool) -> list[Vif]:
@@ -52,6 +95,13 @@ def _vifs(agent: bool) -> list[Vif]:
         Vif(PROXY, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.MAC_PROXY),
         Vif(NARROW, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mtu=700),
         Vif(TINY, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mtu=100),
+        *_checked(),
+        Vif(SERVED, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.DHCP | VifFlag.IGMP),
+        *_parts(),
+        Vif(LEARNER, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.MAC_LEARN),
+        Vif(NEIGHBOUR, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.MAC_IP_LEARN),
+        Vif(VGW, VifType.GATEWAY, ROUTER_MAC, BLUE, BOTH),
+        Vif(MONITOR, VifType.MONITORING, GATEWAY, 65535, BOTH),
         Vif(STATS, VifType.STATS, GATEWAY, 65535, BOTH),
         Vif(DHCP, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.DHCP),
     ]
@@ -116,6 +166,8 @@ def _nexthops() -> list[Nexthop]:
         _encap(19, TINY, VM2_MAC),
         _encap(21, VM1, VM1_MAC, Family.INET),
         _encap(22, VM2, VM2_MAC, Family.INET),
+        _encap(27, SUB, VM2_MAC),
+        _encap(28, VGW, VM2_MAC),
         _encap(23, FABRIC, FAR_MAC, Family.INET),
         replace(_encap(26, VM2, VM2_MAC, Family.INET), flags=NhFlag.VALID | Kind.MULTICAST),
         _tunnel(31, Kind.TUNNEL_VXLAN),
@@ -128,12 +180,15 @@ def _nexthops() -> list[Nexthop]:
         _tunnel(38, Kind.TUNNEL_VXLAN, OTHER, HOST),
         _translate(41, BLUE, Family.BRIDGE),
         _translate(42, RED_VRF, Family.BRIDGE, Kind.UNKNOWN_UC_FLOOD),
+        _translate(48, BLUE, Family.BRIDGE, Kind.MAC_LEARN),
+        _encap(29, LEARNER, REMOTE_MAC),
         _translate(43, BLUE, Family.INET),
         _translate(44, 4, Family.INET),
         _translate(45, 5, Family.BRIDGE),
         _translate(46, 9, Family.INET),
         _translate(47, MCAST, Family.BRIDGE, Kind.UNKNOWN_UC_FLOOD),
         _composite(51, encap, Member(11), Member(12), Member(14), Member(999)),
+        _composite(60, encap, Member(11), Member(27), Member(12)),
         _composite(52, evpn, Member(31, 5001), Member(35, 5001), Member(11), Member(31)),
         _composite(53, top, Member(51), Member(52)),
         _composite(54, top, Member(11), Member(31, 5001), Member(999), Member(5)),
@@ -229,7 +284,7 @@ def _routes() -> list[Route]:
 
 
 def _bridge() -> list[BridgeEntry]:
-    entries = [
+    entries: list[tuple[Any, ...]] = [
         (0, VM1_MAC, 11, None),
         (BLUE, GATEWAY, 3, None),
         (BLUE, ROUTER_MAC, 3, None),
@@ -254,10 +309,16 @@ def _bridge() -> list[BridgeEntry]:
         (BLUE, mac("02:00:0a:01:01:14"), 63, 1050),
         (BLUE, mac("02:00:0a:01:01:15"), 66, None),
         (BLUE, BROADCAST, 53, None),
+        (BLUE, GROUP, 12, None),
+        (BLUE, IN_LEARNER, 29, None),
+        (BLUE, IN_SUB, 27, None),
+        (BLUE, IN_VGW, 28, None),
+        (BLUE, FLOODS_DHCP, 12, None, True),
         (RED_VRF, VM1_MAC, 13, None),
         (RED_VRF, GATEWAY, 3, None),
         (RED_VRF, BROADCAST, 54, None),
         (MCAST, BROADCAST, 57, None),
+        (7, BROADCAST, 60, None),
         (5, mac("02:00:0a:01:01:08"), 45, None),
         (5, BROADCAST, 58, None),
     ]
@@ -267,7 +328,18 @@ def _bridge() -> list[BridgeEntry]:
 MPLS = {1000: 21, 1001: 11, 1002: 41, 1003: 53, 1004: 43, 1005: 3, 1006: 999, 1007: 7, 1008: 32}
 MPLS |= {1009: 51, 1010: 52, 1011: 5, 1012: 1, 1013: 13, 1014: 42, 1015: 6, 1016: 18}
 MPLS |= {1017: 62}
-VNIS = {5001: 41, 5002: 42, 5003: 53, 5004: 11, 5005: 999, 5006: 43, 5007: 31, 5008: 3, 5009: 21}
+VNIS = {
+    5001: 41,
+    5002: 42,
+    5003: 53,
+    5004: 11,
+    5005: 999,
+    5006: 43,
+    5007: 31,
+    5008: 3,
+    5009: 21,
+    5010: 48,
+}
 
 
 def base(name: str, *, agent: bool) -> State:

@@ -22,7 +22,8 @@ from .states import AGENT, HEADLESS, WITH_AGENT
 @dataclass(frozen=True)
 class Case:
     """One packet. `vrf`: (VRF, counter) once for each count; `bridge`: (VRF, MAC) likewise;
-    `lost`: reasons of copies that were not sent; `blamed`: the vif that drops count on."""
+    `lost`: reasons of copies that were not sent; `blamed`: the vif that drops count on.
+    `part`: the Virtual VLAN vif that the frame is of, which counts it, `taken` bytes shorter."""
 
     name: str
     vif: int
@@ -36,23 +37,26 @@ class Case:
     bridge: tuple[tuple[int, bytes], ...] = ()
     lost: tuple[Drop, ...] = ()
     blamed: int | None = None
+    part: int | None = None
+    taken: int = 0
     states: tuple[str, ...] = (HEADLESS.name, WITH_AGENT.name)
 
     def counters(self) -> Counter[Key]:
         """All that the case must count."""
         counts: Counter[Key] = Counter()
-        counts["rx_packets", self.vif] += 1
-        counts["rx_bytes", self.vif] += len(self.frame)
+        vif = self.vif if self.part is None else self.part
+        counts["rx_packets", vif] += 1
+        counts["rx_bytes", vif] += len(self.frame) - self.taken
         leaving = [(copy.vif, copy.frame) for copy in self.copies]
         if self.out is not None:
             leaving.append((self.out, self.sent))
-        for vif, frame in leaving:
-            counts["tx_packets", vif] += 1
-            counts["tx_bytes", vif] += len(frame)
+        for out, frame in leaving:
+            counts["tx_packets", out] += 1
+            counts["tx_bytes", out] += len(frame)
         ended = (Drop(self.reason),) if self.verdict == Verdict.DROP else ()
         for reason in self.lost + ended:
             counts["drop", int(reason)] += 1
-            counts["vif_drop", self.vif if self.blamed is None else self.blamed, int(reason)] += 1
+            counts["vif_drop", vif if self.blamed is None else self.blamed, int(reason)] += 1
         for vrf, name in self.vrf:
             counts["vrf", vrf, name] += 1
         for vrf, mac in self.bridge:

@@ -16,9 +16,13 @@ from . import (
     cases_encap,
     cases_inet6,
     cases_l3,
+    cases_learn,
     cases_malformed,
     cases_nd,
+    cases_source,
+    cases_traps,
     cases_underlay6,
+    cases_vifs,
     cases_xconnect,
 )
 from .agree import first_difference
@@ -36,9 +40,13 @@ TABLES = {
     "encap": cases_encap.CASES,
     "inet6": cases_inet6.CASES,
     "l3": cases_l3.CASES,
+    "learn": cases_learn.CASES,
     "malformed": cases_malformed.CASES,
     "nd": cases_nd.CASES,
     "underlay6": cases_underlay6.CASES,
+    "source": cases_source.CASES,
+    "traps": cases_traps.CASES,
+    "vifs": cases_vifs.CASES,
     "xconnect": cases_xconnect.CASES,
 }
 CUT_AT = range(14, 130)

@@ -65,7 +65,8 @@ def flood_of_vm(packet: Packet) -> Outcome:
 
 
 def from_host(packet: Packet) -> Outcome:
-    """From the host, not cross-connected: link-local and proxied targets are answered."""
+    """From the host, not cross-connected: link-local and proxied targets are answered, and all
+    of them by a Gateway."""
     arp = _parse(packet)
     if arp is None:
         return packet.drop(Drop.INVALID_ARP)
@@ -73,7 +74,7 @@ def from_host(packet: Packet) -> Outcome:
         return packet.xconnect()
     found = packet.state.lookup(packet.vrf, arp.tpa)
     proxied = found is not None and found.has(RouteFlag.ARP_PROXY)
-    if proxied or arp.tpa.startswith(LINK_LOCAL):
+    if proxied or packet.vif.type == VifType.GATEWAY or arp.tpa.startswith(LINK_LOCAL):
         return packet.send(packet.vif, arp_answer(packet.frame, packet.vif.mac))
     return packet.xconnect()
 
@@ -148,4 +149,4 @@ def to_vm(packet: Packet, nh_id: int) -> bool:
     if nh is None or nh.type != NhType.ENCAP:
         return False
     vif = packet.vif_of(nh.oif)
-    return vif is not None and vif.type == VifType.VIRTUAL
+    return vif is not None and vif.is_vm

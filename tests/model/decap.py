@@ -12,7 +12,10 @@ from .const import (
     GRE_CSUM,
     GRE_KEY,
     GRE_MPLS,
+    ICMP_ERRORS,
+    LABEL_ROUTER_ALERT,
     PROTO_GRE,
+    PROTO_ICMP,
     PROTO_UDP,
     UDP_TUNNELS,
     UDP_VXLAN,
@@ -43,6 +46,7 @@ class Outer:
     """An outer IP header, of either version; `first`: it holds the beginning of its payload."""
 
     src: bytes
+    dst: bytes
     header_len: int
     proto: int
     fragment: bool
@@ -54,7 +58,7 @@ def demux(packet: Packet, nh: Nexthop) -> Outcome:
     if packet.l2.proto == ETH_IPV6:
         return _demux6(packet, nh)
     v4 = parse_ipv4(packet.l3_data)
-    ip = Outer(v4.src, v4.header_len, v4.proto, v4.fragment, v4.offset == 0)
+    ip = Outer(v4.src, v4.dst, v4.header_len, v4.proto, v4.fragment, v4.offset == 0)
     return _demux(packet, nh, ip, packet.l3_data[v4.header_len : v4.total_len])
 
 
@@ -63,12 +67,12 @@ def _demux6(packet: Packet, nh: Nexthop) -> Outcome:
     v6 = parse_ipv6(packet.l3_data)
     area = packet.l3_data[IPV6_LEN : IPV6_LEN + v6.payload_len]
     if v6.next_header != EXT_FRAGMENT:
-        ip = Outer(v6.src, IPV6_LEN, v6.next_header, False, True)
+        ip = Outer(v6.src, v6.dst, IPV6_LEN, v6.next_header, False, True)
         return _demux(packet, nh, ip, area)
     if len(area) < FRAGMENT_LEN:
         raise BadPacketError
     first = not int.from_bytes(area[2:4], "big") & 0xFFF8
-    ip = Outer(v6.src, IPV6_LEN + FRAGMENT_LEN, area[0], True, first)
+    ip = Outer(v6.src, v6.dst, IPV6_LEN + FRAGMENT_LEN, area[0], True, first)
     return _demux(packet, nh, ip, area[FRAGMENT_LEN:])
 
 
@@ -77,7 +81,24 @@ def _demux(packet: Packet, nh: Nexthop, ip: Outer, area: bytes) -> Outcome:
         return _gre(packet, nh, ip, area)
     if ip.proto == PROTO_UDP and ip.first:
         return _udp(packet, nh, ip, area)
+    if ip.proto == PROTO_ICMP and not ip.fragment and _about_tunnel(ip, area):
+        return packet.trap(Trap.ICMP_ERROR)
     return nexthop.to_host(packet, nh)
+
+
+def _about_tunnel(ip: Outer, area: bytes) -> bool:
+    """Whether an ICMP error quotes a packet that this host sent into a tunnel."""
+    quoted = area[8:]
+    if len(quoted) < 28 or area[0] not in ICMP_ERRORS or quoted[0] >> 4 != 4:
+        return False
+    head = (quoted[0] & 15) * 4
+    later = int.from_bytes(quoted[6:8], "big") & 0x1FFF
+    if head < 20 or len(quoted) < head + 8 or later or quoted[12:16] != ip.dst:
+        return False
+    second = int.from_bytes(quoted[head + 2 : head + 4], "big")
+    if quoted[9] == PROTO_GRE:
+        return second == GRE_MPLS
+    return quoted[9] == PROTO_UDP and second in UDP_TUNNELS
 
 
 def _gre(packet: Packet, nh: Nexthop, ip: Outer, area: bytes) -> Outcome:
@@ -114,6 +135,8 @@ def _mpls(packet: Packet, ip: Outer, at: int, data: bytes) -> Outcome:
     entry = int.from_bytes(data[:4], "big")
     if entry & 0xFF <= 1:
         return packet.drop(Drop.TTL_EXCEEDED)
+    if entry >> 12 == LABEL_ROUTER_ALERT:
+        return packet.trap(Trap.ROUTER_ALERT)
     nh_id = packet.state.mpls.get(entry >> 12)
     if not entry & 0x100 or nh_id is None:
         return packet.drop(Drop.INVALID_LABEL)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A packet's way in: what each type of vif does with what it receives."""
 
-from . import arp, l2, l3, nd, nexthop
+from . import arp, l2, l3, nd, nexthop, virtual
 from .const import ETH_ARP, ETH_IPV4, ETH_IPV6, Drop, NhType, Trap, VifFlag, VifType
 from .packet import Outcome, Packet
 from .state import State, Vif
@@ -31,6 +31,7 @@ def forward(state: State, vif_idx: int, frame: bytes) -> Outcome:
         outcome = packet.drop(Drop.INVALID_IF)
         del outcome.counters["vif_drop", vif_idx, int(Drop.INVALID_IF)]
         return outcome
+    vif, frame = virtual.part(state, vif, frame)
     packet = Packet(state, vif, frame, vif.vrf)
     packet.counters["rx_packets", vif.idx] = 1
     packet.counters["rx_bytes", vif.idx] = len(frame)
@@ -44,12 +45,12 @@ def _receive(packet: Packet) -> Outcome:
     if len(packet.frame) < ETH_LEN:
         raise BadPacketError
     kind = packet.vif.type
-    if kind == VifType.HOST:
+    if packet.vif.is_host:
         return _from_host(packet)
     if kind == VifType.PHYSICAL:
         return _from_fabric(packet)
-    if kind == VifType.VIRTUAL:
-        return l2.bridge_input(packet)
+    if packet.vif.is_vm:
+        return virtual.receive(packet)
     if kind == VifType.AGENT:
         return _from_agent(packet)
     return packet.drop(Drop.INTERFACE_RX_DISCARD)
@@ -133,7 +134,7 @@ def _from_agent(packet: Packet) -> Outcome:
     frame = packet.frame
     if frame[12:14] != ETH_IPV4.to_bytes(2, "big") or len(frame) < TRAP_HEAD + ETH_LEN:
         raise BadPacketError
-    vif_idx, vrf, command, *_ = AGENT_HDR.unpack_from(frame, ETH_LEN)
+    vif_idx, vrf, command, param, param1, *_ = AGENT_HDR.unpack_from(frame, ETH_LEN)
     packet.frame = pad_frame(frame[TRAP_HEAD:])
     parse_l2(packet.frame)
     target = packet.state.vifs.get(vif_idx)
@@ -142,6 +143,7 @@ def _from_agent(packet: Packet) -> Outcome:
     if command != Trap.ROUTE:
         raise BadPacketError
     packet.vrf = vrf
-    if target is not None and target.type == VifType.VIRTUAL:
+    if target is not None and target.is_vm:
         packet.vif = target
+    packet.diag = (param, param1) == (1, 1)
     return l2.bridge_input(packet)

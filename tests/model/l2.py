@@ -2,7 +2,7 @@
 """Bridging: look-up of the destination MAC in a VRF."""
 
 from . import arp, nd, nexthop
-from .const import BROADCAST, ETH_ARP, ETH_IPV6, MAX_LOOKUPS, VRF_NONE, Drop, VifFlag, VifType
+from .const import BROADCAST, ETH_ARP, ETH_IPV6, MAX_LOOKUPS, VRF_NONE, Drop, VifFlag
 from .packet import Outcome, Packet
 from .state import BridgeEntry
 
@@ -14,16 +14,16 @@ def bridge_input(packet: Packet) -> Outcome:
     These rules are those of a VM's vif; what the agent sends as pkt0's own is bridged.
     """
     head = packet.l2
-    if head.proto == ETH_ARP and packet.vif.type == VifType.VIRTUAL:
+    if head.proto == ETH_ARP and packet.vif.is_vm:
         return arp.from_vm(packet)
-    if head.proto == ETH_IPV6 and packet.vif.type == VifType.VIRTUAL:
+    if head.proto == ETH_IPV6 and packet.vif.is_vm:
         return nd.from_vm(packet)
     return plain(packet)
 
 
 def plain(packet: Packet) -> Outcome:
     """A frame of this host, bridged by its MAC."""
-    return flood(packet) if packet.l2.multicast else bridge(packet)
+    return flood_group(packet) if packet.l2.multicast else bridge(packet)
 
 
 def flood(packet: Packet) -> Outcome:
@@ -33,10 +33,22 @@ def flood(packet: Packet) -> Outcome:
     return bridge(packet, BROADCAST)
 
 
+def flood_group(packet: Packet) -> Outcome:
+    """A frame for a group: its own entry if IGMP is heard on the vif and there is one."""
+    if packet.vif.has(VifFlag.IGMP):
+        vrf = packet.vrf
+        if packet.vif.mcast_vrf != VRF_NONE and not packet.tunnelled:
+            vrf = packet.vif.mcast_vrf
+        if (vrf, packet.l2.dst) in packet.state.bridge:
+            packet.vrf = vrf
+            return bridge(packet, packet.l2.dst)
+    return flood(packet)
+
+
 def bridge(packet: Packet, mac: bytes | None = None) -> Outcome:
     """Look up the destination (or `mac`) in the packet's VRF and apply what it names.
 
-    Groups have no entries of their own. Unknown unicast goes to the broadcast entry if the
+    After the first look-up groups have no entries of their own. Unknown unicast goes to the broadcast entry if the
     ingress vif, or the VRF translate nexthop that brought it to this VRF, allows it.
     """
     packet.lookups += 1

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each type of nexthop does with a packet."""
 
-from . import arp, composite, decap, l2, l3, nd, tunnel
+from . import arp, composite, decap, l2, l3, learn, nd, services, tunnel
 from .const import (
     ETH_ARP,
     ETH_IPV4,
@@ -57,9 +57,12 @@ def _encap(packet: Packet, nh: Nexthop) -> Outcome:
     vif = packet.vif_of(nh.oif)
     if vif is None:
         return packet.drop(Drop.INVALID_IF)
+    if packet.diag:
+        packet.count_vrf("diags")
+        return packet.trap(Trap.DIAG, vif.idx)
     packet.count_vrf("l2_encaps" if nh.family == Family.BRIDGE else "encaps")
     if packet.state.is_agent(nh):
-        return packet.trap(Trap.NEXTHOP)
+        return packet.trap(*services.agent_reason(packet))
     if nh.family == Family.BRIDGE or len(nh.rewrite) < 14:
         return packet.send(vif, packet.frame)
     macs = nh.rewrite[:12]
@@ -132,6 +135,8 @@ def _translate(packet: Packet, nh: Nexthop) -> Outcome:
     packet.uuc_flood = nh.has(NhFlag.UNKNOWN_UC_FLOOD)
     if nh.family != Family.BRIDGE:
         return l3.route(packet)
+    if nh.has(NhFlag.MAC_LEARN):
+        learn.mac(packet)
     if packet.l2.proto == ETH_ARP and packet.tunnelled and not packet.l3:
         return arp.from_tunnel(packet)
     if packet.l2.proto == ETH_IPV6 and packet.tunnelled and not packet.l3:

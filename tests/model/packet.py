@@ -4,7 +4,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .const import Drop, Trap, Verdict, VifType
+from .const import Drop, Trap, Verdict
 from .state import State, Vif
 from .wire import AGENT_HDR, ETH_LEN, L2, ether, parse_l2, strip_tags
 
@@ -24,6 +24,13 @@ class Copy:
     kind: Verdict
     reason: int
     frame: bytes
+
+
+def tagged_for(vif: Vif, frame: bytes) -> bytes:
+    """The frame as it leaves by the vif: a Virtual VLAN vif puts its tag on."""
+    if vif.ovlan is None:
+        return frame
+    return frame[:12] + b"\x81\x00" + vif.ovlan.to_bytes(2, "big") + frame[12:]
 
 
 @dataclass(slots=True)
@@ -46,7 +53,8 @@ class Packet:
     one with the payload's EtherType. `l3` tells that a route look-up, or a decapsulation to
     L3, made the L3 packet the payload. `outer_src` is the source of the tunnel it came by;
     `uuc_flood`, that the VRF translate nexthop it passed last floods unknown unicast;
-    `not_to_vms`, that it is ARP of another host's gateway.
+    `not_to_vms`, that it is ARP of another host's gateway; `diag`, that it is a probe of the
+    agent's.
     """
 
     state: State
@@ -59,6 +67,7 @@ class Packet:
     lookups: int = 0
     uuc_flood: bool = False
     not_to_vms: bool = False
+    diag: bool = False
     copies: list[Copy] = field(default_factory=list)
     counters: "Counter[Key]" = field(default_factory=Counter)
 
@@ -97,13 +106,14 @@ class Packet:
 
         The host's stack gets the frame untagged, and addressed to it if it is a VM's.
         """
-        if vif is not None and vif.type == VifType.HOST:
+        if vif is not None and vif.is_host:
             frame = strip_tags(frame)
-            if self.vif.type == VifType.VIRTUAL:
+            if self.vif.is_vm:
                 frame = vif.mac + frame[6:]
         reason = self.unsendable(vif, frame)
         if vif is None or reason is not None:
             return self.drop(reason or Drop.INVALID_IF)
+        frame = tagged_for(vif, frame)
         self._count_tx(vif, frame)
         return self._end(Verdict.TX, vif.idx, 0, frame)
 
@@ -113,6 +123,7 @@ class Packet:
         if vif is None or reason is not None:
             self.count_drop(reason or Drop.INVALID_IF)
             return
+        frame = tagged_for(vif, frame)
         self._count_tx(vif, frame)
         self.copies.append(Copy(vif.idx, Verdict.TX, 0, frame))
 

@@ -2,14 +2,31 @@
 """The tables that decide about a packet, as plain records."""
 
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from .const import VRF_NONE, Family, NhFlag, NhType, RouteFlag, VifFlag, VifType
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """A MAC that a vif may use, with a prefix that it may use with it."""
+
+    mac: bytes
+    prefix: IPv4Network | IPv6Network | None = None
+
+    def covers(self, address: bytes) -> bool:
+        """Whether the address (4 or 16 bytes) is in the prefix."""
+        return self.prefix is not None and ip_address(address) in self.prefix
+
+
+@dataclass(frozen=True, slots=True)
 class Vif:
-    """A vif; `mtu` is that of its netdevice (longest L3 packet)."""
+    """A vif; `mtu` is that of its netdevice (longest L3 packet).
+
+    `sources`: who may speak, None if that is not checked; `trusted`: what a checked vif may be
+    besides ("dhcp", "router", "bridge"). `parent`, `vlan`, `ovlan`, `src_macs`: of a Virtual
+    VLAN vif, which gets frames of that VLAN (and sender) of its parent, and sends with `ovlan`.
+    """
 
     idx: int
     type: VifType
@@ -19,6 +36,22 @@ class Vif:
     mcast_vrf: int = VRF_NONE
     xconnect: int | None = None
     mtu: int = 1500
+    sources: tuple[Pair, ...] | None = None
+    trusted: frozenset[str] = frozenset()
+    parent: int | None = None
+    vlan: int | None = None
+    ovlan: int | None = None
+    src_macs: tuple[bytes, ...] = ()
+
+    @property
+    def is_vm(self) -> bool:
+        """Whether a VM is behind it."""
+        return self.type in (VifType.VIRTUAL, VifType.VIRTUAL_VLAN)
+
+    @property
+    def is_host(self) -> bool:
+        """Whether the host's own stack is behind it."""
+        return self.type in (VifType.HOST, VifType.GATEWAY)
 
     def has(self, flag: VifFlag) -> bool:
         """Whether the flag is set."""
@@ -80,6 +113,9 @@ class BridgeEntry:
     mac: bytes
     nh: int
     label: int | None = None
+    flood_dhcp: bool = False
+    new: bool = False
+    moved: bool = False
 
 
 DISCARD_NH = Nexthop(0, NhType.DISCARD)

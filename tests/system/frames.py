@@ -14,7 +14,12 @@ from types import TracebackType
 from vrouter.host import netns
 
 _ETH_P_ALL = 3
-_SOL_PACKET, _PACKET_STATISTICS, _PACKET_VNET_HDR = 263, 6, 15  # linux/if_packet.h
+_SOL_PACKET, _PACKET_STATISTICS, _PACKET_AUXDATA, _PACKET_VNET_HDR = (
+    263,
+    6,
+    8,
+    15,
+)  # linux/if_packet.h
 _OUTGOING = 4  # sll_pkttype of what the namespace itself sent
 SO_RCVBUFFORCE = 33  # asm-generic/socket.h
 _BUFFER = 8 << 20
@@ -69,6 +74,18 @@ class Tap:
                 return found
             if address[2] != _OUTGOING:
                 found.append((address[0], data))
+
+    def read_tags(self, timeout: float = 2) -> list[tuple[int, bytes]]:
+        """(VLAN, frame) of what comes in next: the kernel takes a tag off, and notes it."""
+        self._socket.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+        found = []
+        while select.select([self], [], [], timeout)[0]:
+            data, ancillary, _, address = self._socket.recvmsg(1 << 16, 128)
+            for level, kind, value in ancillary:
+                if (level, kind) == (_SOL_PACKET, _PACKET_AUXDATA) and address[2] != _OUTGOING:
+                    found.append((struct.unpack_from("=IIIHHH", value)[5], data))
+            timeout = 0.2
+        return found
 
     def lost(self) -> int:
         """Frames that did not fit into the socket's buffer; a test that counts wants 0."""

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from vrouter.dpcore.names import NhType
+from vrouter.dpcore.names import NhType, VifFeature
 from vrouter.dpcore.object import known_abi
 from vrouter.dpcore.records import (
     BridgeEntry,
@@ -19,6 +19,7 @@ from vrouter.dpcore.records import (
     IPNetwork,
     Nexthop,
     Route,
+    Source,
     Vif,
     VifStats,
     VrfStats,
@@ -32,7 +33,14 @@ RECORD: dict[str, Any] = {
     "loaded_at": "2026-01-02T03:04:05+00:00",
     "netns_inode": 4026531840,
     "netns_cookie": 1,
-    "sizes": {"nexthops": 4096, "labels": 1024, "vnis": 256, "routes": 16384, "bridge": 4096},
+    "sizes": {
+        "nexthops": 4096,
+        "labels": 1024,
+        "vnis": 256,
+        "routes": 16384,
+        "bridge": 4096,
+        "sources": 99,
+    },
 }
 
 
@@ -138,6 +146,7 @@ class Vifs:
     def __init__(self) -> None:
         self.table: dict[int, Vif] = {}
         self.lost: dict[int, int] = {}
+        self.allowed: dict[int, tuple[Source, ...] | None] = {}
 
     def get(self, idx: int) -> Vif | None:
         return self.table.get(idx)
@@ -169,8 +178,26 @@ class Vifs:
     def clear_stats(self, idx: int) -> None:
         self.lost = {}
 
+    def set_sources(self, idx: int, sources: Iterable[Source] | None) -> bool:
+        before = self.allowed.get(idx)
+        wanted = None if sources is None else tuple(sources)
+        features = self.table[idx].features & ~VifFeature.SOURCES
+        if wanted is not None:
+            features |= VifFeature.SOURCES
+        self.table[idx] = replace(self.table[idx], features=features)
+        self.allowed[idx] = wanted
+        return wanted != before
+
     def is_attached(self, idx: int) -> bool:
         return True
+
+
+class Sources:
+    def __init__(self, vifs: Vifs) -> None:
+        self.vifs = vifs
+
+    def all(self) -> dict[int, tuple[Source, ...]]:
+        return {idx: allowed for idx, allowed in self.vifs.allowed.items() if allowed}
 
 
 class Stats:
@@ -191,6 +218,11 @@ class Stats:
 
 
 class FakeConfig:
+    trap_rate = 1000
+
+    def set(self, trap_rate: int) -> None:
+        self.trap_rate = trap_rate
+
     def get(self) -> Config:
         return Config(
             abi_version=known_abi() or 0,
@@ -200,6 +232,7 @@ class FakeConfig:
             loaded_ns=0,
             spare_vifs=0,
             spare_nexthops=0,
+            trap_rate=self.trap_rate,
         )
 
 
@@ -210,6 +243,7 @@ class FakeCore:
         self.nexthops, self.inet, self.bridge = Nexthops(), Inet(), Bridge()
         self.inet6 = Inet()
         self.vifs, self.stats, self.config = Vifs(), Stats(), FakeConfig()
+        self.sources = Sources(self.vifs)
 
     def routes_of(self, prefix: IPNetwork | IPAddress) -> Inet:
         return self.inet if prefix.version == 4 else self.inet6
@@ -222,6 +256,9 @@ class FakeCore:
 
     def lock(self) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def memory(self) -> dict[str, int]:
+        return {"vif_slots": 100, "vif_index": 20, "bridge": 3, "events": 4}
 
     def add_vif(self, **values: Any) -> Vif:
         vif = Vif(**{"os_ifindex": 0, "ifindex": 0, **values})

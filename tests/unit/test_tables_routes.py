@@ -13,7 +13,7 @@ from tests.unit.table_fixtures import core, fresh, needs_root
 from vrouter.dpcore.changes import Change, Missed
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import BadValue, NoSuchEntry, Refused, TableFull
-from vrouter.dpcore.names import BridgeFlag, RouteFlag
+from vrouter.dpcore.names import SPARES, BridgeFlag, RouteFlag
 from vrouter.dpcore.packing import packer
 from vrouter.dpcore.records import BridgeEntry, Route, VrfStats
 
@@ -374,3 +374,17 @@ def test_what_failed_is_not_told(core: DpCore) -> None:
     with pytest.raises(RuntimeError), core.lock(), core.changes.noted([bytes(48)]):
         raise RuntimeError
     assert core.changes.read(at) == (at, [])
+
+
+def test_indexes_are_kept_ready_for_what_is_learnt(fresh: DpCore) -> None:
+    """Those that were used are replaced; none that is ready is taken for lost."""
+    spare = fresh.bridge._spare
+    assert len(dict(spare.nonzero())) == SPARES
+    assert fresh.bridge.collect() == 0
+    for slot in range(3):
+        spare.set(slot, 0)
+    assert fresh.bridge.refill() == 3
+    indexes = [index for _, index in spare.nonzero()]
+    assert len(set(indexes)) == SPARES
+    # three indexes were taken, and never named
+    assert fresh.bridge.collect() == 3

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Any
 
 import pytest
@@ -16,8 +16,8 @@ from tests.unit.table_fixtures import core, ip, needs_root, new_netns, veth, vif
 from vrouter.dpcore import link
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import BadValue, DeviceError, NoSuchEntry, Refused
-from vrouter.dpcore.names import VRF_NONE, VifFlag, VifTransport, VifType
-from vrouter.dpcore.records import Vif, VifStats
+from vrouter.dpcore.names import VRF_NONE, VifFeature, VifFlag, VifTransport, VifType
+from vrouter.dpcore.records import Source, Vif, VifStats
 
 __all__ = ["core"]
 pytestmark = needs_root
@@ -245,8 +245,11 @@ def test_big_ifindexes_have_a_table_of_their_own(fresh: DpCore) -> None:
         ({"vrf": 60000}, BadValue, "--size vrfs=N"),
         ({"mac": b""}, BadValue, "6 bytes"),
         ({"nh_id": 1 << 24}, BadValue, "nexthops"),
-        ({"type": VifType.GATEWAY}, Refused, "GATEWAY come later"),
-        ({"vlan": 5}, Refused, "VLAN come later"),
+        ({"type": VifType.XEN_LL}, Refused, "XEN_LL are not made"),
+        ({"type": VifType.VIRTUAL_VLAN}, BadValue, "is part of a Virtual vif"),
+        ({"src_macs": (bytes(6),)}, BadValue, "only Virtual VLAN vifs"),
+        ({"flags": VifFlag.SERVICE}, Refused, "service chains"),
+        ({"vlan": 5}, BadValue, "only Virtual VLAN vifs have one"),
         ({"name": "other"}, DeviceError, "is called tap1, not other"),
         ({"name": "x" * 16}, BadValue, "15 bytes"),
         ({"ifindex": 999}, DeviceError, "no netdevice with index 999"),
@@ -336,3 +339,62 @@ def test_a_vif_of_another_namespace_is_refused(fresh: DpCore) -> None:
         with pytest.raises(Refused, match="another network namespace"):
             fresh.vifs.add(vif)
     assert list(fresh.vifs.items()) == []
+
+
+def part_of(parent: Vif, idx: int, **values: Any) -> Vif:
+    """A Virtual VLAN vif of VLAN 100."""
+    fields: dict[str, Any] = {
+        "name": f"sub{idx}",
+        "type": VifType.VIRTUAL_VLAN,
+        "ifindex": parent.ifindex,
+        "os_ifindex": parent.os_ifindex,
+        "parent": parent.idx,
+        "vlan": 100,
+        "ovlan": 100,
+    }
+    return Vif(idx=idx, **{**fields, **values})
+
+
+def test_parts_of_a_vif(fresh: DpCore) -> None:
+    """They need no netdevice, are found by VLAN and sender, and go before their parent."""
+    vifs = fresh.vifs
+    parent = vifs.add(vif_of(veth("tap1"), 5))
+    one = vifs.add(part_of(parent, 6))
+    assert vifs.get(5).features == VifFeature.SUBVIFS  # type: ignore[union-attr]
+    assert vifs.is_attached(6) and vifs.by_ifindex(parent.ifindex) == vifs.get(5)
+    with pytest.raises(Refused, match="has VLAN 100 of vif0/5 already"):
+        vifs.add(part_of(parent, 7))
+    other = vifs.add(part_of(parent, 7, src_macs=(b"\2\0\0\0\0\1", b"\2\0\0\0\0\2")))
+    assert vifs.get(7) == other
+    with pytest.raises(Refused, match="carries sub6"):
+        vifs.delete(5)
+    moved = vifs.change(replace(one, vlan=200, vrf=2))
+    assert vifs.add(part_of(parent, 8)).vlan == 100 and vifs.get(6) == moved
+    for idx in (6, 7, 8):
+        vifs.delete(idx)
+    assert vifs.get(5) == parent
+    vifs.delete(5)
+    with pytest.raises(Refused, match="name a Virtual vif"):
+        vifs.add(part_of(parent, 6))
+
+
+def test_sources_of_a_vif(fresh: DpCore) -> None:
+    """Each MAC stands alone too; a change of the vif leaves them; they go with it."""
+    vifs, mac = fresh.vifs, b"\2\0\0\0\0\1"
+    tap = vifs.add(vif_of(veth("tap1"), 5))
+    assert vifs.sources(5) is None
+    pairs = [Source(mac=mac, prefix=ip_network(one)) for one in ("10.0.0.0/8", "fd00::/64")]
+    assert vifs.set_sources(5, pairs)
+    assert not vifs.set_sources(5, pairs)
+    assert vifs.sources(5) == (Source(mac=mac), *pairs)
+    vifs.change(replace(tap, vrf=3))
+    assert vifs.sources(5) == (Source(mac=mac), *pairs)
+    assert vifs.set_sources(5, pairs[:1])
+    assert vifs.sources(5) == (Source(mac=mac), pairs[0])
+    assert vifs.set_sources(5, ())
+    assert vifs.sources(5) == ()
+    assert vifs.set_sources(5, None)
+    assert vifs.sources(5) is None
+    vifs.set_sources(5, pairs)
+    vifs.delete(5)
+    assert fresh.sources.all() == {}

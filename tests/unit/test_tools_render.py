@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 from tests.unit.tools_fixtures import Tools, tools
 
-from vrouter.dpcore.names import BridgeFlag, Family, NhFlag, NhType, RouteFlag, VifFlag, VifType
+from vrouter.dpcore.names import (
+    BridgeFlag,
+    DropReason,
+    Family,
+    NhFlag,
+    NhType,
+    RouteFlag,
+    VifFlag,
+    VifType,
+)
 from vrouter.dpcore.object import known_abi
 from vrouter.dpcore.records import BridgeEntry, Member, Nexthop, Route, Vif, VifStats
 from vrouter.tools import render_nh, render_rt, render_vif
@@ -247,7 +256,7 @@ def test_dropstats(tools: Tools) -> None:
     assert tools.out("dropstats --debug") == "Cloned Original               7\n"
     assert tools.out("dropstats --core 1").startswith("Statistics for core 1\n\n")
     drops = json.loads(tools.out("dropstats --json"))["drops"]
-    assert {one["reason"] for one in drops} == {*range(1, 55), 64, 65}
+    assert {one["reason"] for one in drops} == {int(one) for one in DropReason if one}
     assert {"reason": 1, "name": "DISCARD", "label": "Discards", "packets": 3} in drops
 
 
@@ -257,6 +266,53 @@ def test_vrfstats(tools: Tools) -> None:
     assert out[3].startswith("Udp Tunnels 0, Udp Mpls Tunnels 0, Gre Mpls Tunnels 0, Vxlan Tu")
     assert tools.out("vrfstats --dump").count("Vrf:") == 1
     assert json.loads(tools.out("vrfstats --get 3 --json"))["vxlan_tunnels"] == 3
+
+
+def test_rates(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vrouter.tools.vif_show.time.sleep", lambda _seconds: None)
+    tools.core.add_vif(idx=1, name="tap1", type=VifType.VIRTUAL)
+    head, line = tools.out("vif --list --rate").splitlines()
+    assert head.split()[:3] == ["Vif", "OS", "RX"]
+    assert line.split() == ["vif0/1", "tap1", "0", "0", "0", "0", "0"]
+    assert json.loads(tools.out("vif --get 1 --rate --json"))["tx_bits"] == 0
+    one, two = VifStats(rx_packets=10, rx_bytes=100), VifStats(rx_packets=30, rx_bytes=1100)
+    assert render_vif.rates_of((one, 0), (two, 4), 2.0) == {
+        "rx_packets": 10,
+        "rx_bits": 4000,
+        "tx_packets": 0,
+        "tx_bits": 0,
+        "drops": 2,
+    }
+
+
+def test_memory(tools: Tools) -> None:
+    out = tools.out("vrmemstats")
+    assert out.startswith("Vrouter Memory Statistics\nAllocated                        127\n")
+    assert "vifs                             120  0/4352\n" in out
+    assert "others                             4\n" in out
+    assert json.loads(tools.out("vrmemstats --json"))["tables"]["bridge"]["bytes"] == 3
+    assert "  vifs        0/4352                     120 bytes\n" in tools.out("vrouter status")
+
+
+def test_what_devices_refused(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vrouter.tools import vif_show
+
+    tools.core.add_vif(idx=1, name="tap1", type=VifType.VIRTUAL)
+    monkeypatch.setattr(vif_show, "tx_dropped", lambda: {"tap1": 7, "lo": 3})
+    monkeypatch.setattr(vif_show, "device_of", lambda vif: vif.name)
+    assert "IF TX Discard                 7 (by the devices: tap1 7)\n" in tools.out("dropstats")
+    assert json.loads(tools.out("dropstats --json"))["refused_by_devices"] == {"tap1": 7}
+    shown = tools.out("vif --get 1 --get-drop-stats")
+    assert "IF TX Discard                 7 (by the devices: tap1 7)\n" in shown
+
+
+def test_trap_rate(tools: Tools) -> None:
+    said = tools.out("vrouter --trap-rate 5000")
+    assert said == "vrouter: 5000 traps a second of each vif from now on (before: 1000)\n"
+    assert "nothing changed" in tools.out("vrouter --trap-rate 5000")
+    assert "Traps a second of a vif     5000\n" in tools.out("vrouter --info")
+    assert "any number of traps from now on" in tools.out("vrouter --trap-rate 0")
+    assert tools.run("vrouter --trap-rate 5 status")[0] == 2
 
 
 def test_info_and_status(tools: Tools, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -192,8 +192,21 @@ def test_vif_add(tools: Tools) -> None:
         assert "nothing changed" in tools.out(line)
     code, _, err = tools.run(tap.replace("--id 7", "--id 8"))
     assert code == 3 and "tap1 is vif0/7 already" in err
-    assert tools.out("vif --set tap1 --vrf 4") == "vif: moved vif0/7 (tap1) from VRF 1 to 4\n"
+    assert tools.out("vif --set tap1 --vrf 4") == "vif: changed vif0/7 (tap1): VRF 1 to 4\n"
     assert "nothing changed" in tools.out("vif --set 7 --vrf 4")
+    allow = "vif --set 7 --allow 02:00:00:00:00:01,10.1.1.1 --allow 02:00:00:00:00:02"
+    assert tools.out(allow).endswith("allowed 2 pairs of MAC and prefix\n")
+    assert "nothing changed" in tools.out(allow)
+    assert "trusted as dhcp and bridge" in tools.out("vif --set 7 --trust bridge,dhcp")
+    shown = tools.out("vif --get 7")
+    assert "Allowed:02:00:00:00:00:01 10.1.1.1/32\n" in shown
+    assert "Allowed:02:00:00:00:00:02 no prefix\n" in shown and "Trusted:dhcp bridge\n" in shown
+    one = json.loads(tools.out("vif --get 7 --json"))
+    assert one["sources"][0] == {"mac": "02:00:00:00:00:01", "prefix": "10.1.1.1/32"}
+    assert tools.out("vif --set 7 --allow none").endswith("allowed none: nothing may speak\n")
+    assert "Allowed:none\n" in tools.out("vif --get 7")
+    assert "is not checked" in tools.out("vif --set 7 --allow any")
+    assert "Allowed:" not in tools.out("vif --get 7")
     assert tools.out("vif --clear") == "vif: cleared the counters of 3 vifs\n"
     assert tools.out("vif --delete tap1") == "vif: deleted vif0/7 (tap1)\n"
     assert "nothing changed" in tools.out("vif --delete tap1")

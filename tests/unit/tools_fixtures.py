@@ -9,10 +9,21 @@ from dataclasses import dataclass
 import pytest
 from tests.unit.fake_core import FakeCore
 
-TOOLS = ("vif", "nh", "rt", "mpls", "vxlan", "dropstats", "vrfstats", "vrinfo", "vrouter")
+TOOLS = (
+    "vif",
+    "nh",
+    "rt",
+    "mpls",
+    "vxlan",
+    "dropstats",
+    "vrfstats",
+    "vrinfo",
+    "vrmemstats",
+    "vrouter",
+)
 _USERS = (
-    *("label_table", "nh", "rt_show", "rt_write", "vif_show", "vif_write", "dropstats"),
-    *("vrfstats", "vrouter", "vrouter_info", "vrouter_status"),
+    *("label_table", "nh", "rt_show", "rt_write", "vif_show", "vif_set", "vif_write", "dropstats"),
+    *("vrfstats", "vrmemstats", "vrouter", "vrouter_info", "vrouter_status"),
 )
 
 

@@ -10,6 +10,7 @@ before the hash names it; deleting clears the word first.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from .slots import SlotAllocator
 
 _NH_BITS = 24
 _LABEL_BITS = 24
+_LONGER_THAN_A_PACKET = 0.01  # seconds; no packet takes a thousandth of it
 _KNOWN = int(sum(BridgeFlag))
 
 
@@ -50,6 +52,7 @@ class BridgeTable:
         self._word_at = _aligned(entry.fields["word"].offset)
         self._key_at = _aligned(entry.fields["key"].offset)
         self._packets_at = _aligned(entry.fields["packets"].offset)
+        self._spare = home.words("bridge_spare")
 
     def get(self, vrf: int, mac: bytes) -> BridgeEntry | None:
         """The entry of `mac` in `vrf`."""
@@ -83,6 +86,7 @@ class BridgeTable:
             word = pack_word(nh, label, flags)
             found = self._hash.get(key)
             index = self._change(_index(found), key, word) if found else self._add(key, word)
+            self._refill()
             stored = self.by_index(index)
         if stored is None:
             raise VrouterError(f"bridge entry {index} vanished while it was written")
@@ -111,6 +115,7 @@ class BridgeTable:
                 else:
                     fresh[key] = word
             self._add_many(fresh)
+            self._refill()
         return done
 
     def delete(self, vrf: int, mac: bytes) -> None:
@@ -126,6 +131,13 @@ class BridgeTable:
                 self._words[index * self._step + self._word_at] = 0
                 self._hash.delete(key)
             self._slots.retire(index)
+            self._refill()
+
+    def refill(self) -> int:
+        """Makes indexes ready for MACs that dp-core learns, in the place of those it has used;
+        how many. Whoever hears of a learnt MAC calls it; each writing call does it too."""
+        with self._home.lock():
+            return self._refill()
 
     def items(self, vrf: int | None = None) -> Iterator[BridgeEntry]:
         """All entries, or those of `vrf`; by VRF, then MAC."""
@@ -136,7 +148,10 @@ class BridgeTable:
     def collect(self) -> int:
         """Frees indexes that a writer took and died before it used them; how many."""
         with self._home.lock():
-            named = {_index(value) for _, value in self._hash.items()}
+            # What dp-core has taken by now is in the hash long before that is read.
+            ready = {index for _, index in self._spare.nonzero()}
+            time.sleep(_LONGER_THAN_A_PACKET)
+            named = ready | {_index(value) for _, value in self._hash.items()}
             lost = self._home.lost_slots("bridge_retire", named)
             for index in lost:
                 self._words[index * self._step + self._word_at] = 0
@@ -194,9 +209,37 @@ class BridgeTable:
         return log.noted([log.bridge(operation, entry) for entry in entries if entry is not None])
 
     def _add(self, key: bytes, word: int) -> int:
-        self._add_many({key: word})
-        found = self._hash.get(key)
-        return 0 if found is None else _index(found)
+        index = self._slots.allocate()
+        self._fill(index, key, word)
+        try:
+            self._hash.set(key, index.to_bytes(4, sys.byteorder), create_only=True)
+        except Refused:
+            # dp-core has learnt that very MAC meanwhile
+            self._give_up(index)
+            found = self._hash.get(key)
+            return self._add(key, word) if found is None else self._change(_index(found), key, word)
+        except TableFull:
+            self._give_up(index)
+            raise
+        return index
+
+    def _give_up(self, index: int) -> None:
+        self._words[index * self._step + self._word_at] = 0
+        self._slots.retire(index)
+
+    def _refill(self) -> int:
+        """As `refill`; a table that is full leaves them as they are."""
+        used = [slot for slot in range(self._spare.size) if not self._spare.get(slot)]
+        done = 0
+        for slot in used:
+            try:
+                index = self._slots.allocate()
+            except TableFull:
+                break
+            self._words[index * self._step + self._word_at] = 0
+            self._spare.set(slot, index)
+            done += 1
+        return done
 
     def _add_many(self, fresh: dict[bytes, int]) -> None:
         items: list[tuple[bytes, bytes]] = []

@@ -17,6 +17,7 @@ from .object import CONFIG
 from .sizes import Sizes
 
 _NONE: Final = 0xFFFF
+TRAP_RATE: Final = 1000  # traps a second of a vif
 _AF_INET: Final = 2
 _DISCARD_SLOT: Final = 1
 
@@ -32,6 +33,7 @@ def fill(maps: dict[str, BpfMap], sizes: Sizes, object_path: Path) -> None:
         if name.endswith("_retire") and isinstance(one, ArrayMap) and not any(one.get(0)):
             one.set(0, _word(1))
     _make_discard(maps, types)
+    _make_spares(maps)
     _configure(_array(maps, CONFIG), sizes, types)
 
 
@@ -55,6 +57,17 @@ def _make_discard(maps: dict[str, BpfMap], types: Btf) -> None:
     index.set(0, _DISCARD_SLOT.to_bytes(4, sys.byteorder))
 
 
+def _make_spares(maps: dict[str, BpfMap]) -> None:
+    """The first indexes of an empty bridge table are ready for MACs that dp-core learns."""
+    spare, retire = _array(maps, "bridge_spare"), _array(maps, "bridge_retire")
+    states = b"".join(retire.get_range(1, spare.max_entries))
+    if any(states):
+        return  # in use: the next writer fills them up
+    numbers = range(1, spare.max_entries + 1)
+    retire.set_many((number, _word(1)) for number in numbers)
+    spare.set_many((number - 1, number.to_bytes(4, sys.byteorder)) for number in numbers)
+
+
 def _configure(config: ArrayMap, sizes: Sizes, types: Btf) -> None:
     layout = types.layout("vr_config")
     fields = layout.unpack(config.get(0))
@@ -64,6 +77,7 @@ def _configure(config: ArrayMap, sizes: Sizes, types: Btf) -> None:
     fields["agent_vif"] = _NONE
     fields["spare_vifs"] = sizes.spare_vifs
     fields["spare_nexthops"] = sizes.spare_nexthops
+    fields["trap_rate"] = TRAP_RATE
     fields["loaded_ns"] = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     config.set(0, layout.pack(**fields))
 

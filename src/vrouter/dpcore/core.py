@@ -19,10 +19,12 @@ from .home import Home
 from .inet import InetTable
 from .inet6 import Inet6Table
 from .instance import Instance, find_instance
+from .memory import occupied
 from .mpls import MplsTable
 from .nexthops import NexthopTable
 from .object import CONFIG, known_abi
 from .records import IPAddress, IPNetwork
+from .sources import SourceTable
 from .stats import Stats
 from .vifs import VifTable
 from .vxlan import VxlanTable
@@ -72,7 +74,7 @@ class DpCore:
             table = self.__dict__.pop(name, None)
             if table is not None:
                 table.close()
-        for name in ("vifs", "nexthops", "inet", "mpls", "vxlan", "stats"):
+        for name in ("vifs", "nexthops", "sources", "inet", "mpls", "vxlan", "stats"):
             self.__dict__.pop(name, None)
         self._home.close()
 
@@ -99,7 +101,12 @@ class DpCore:
     @cached_property
     def vifs(self) -> VifTable:
         """The ports."""
-        return VifTable(self._home, self.config)
+        return VifTable(self._home, self.config, self.sources)
+
+    @cached_property
+    def sources(self) -> SourceTable:
+        """Who may speak, by vif; written through `vifs`."""
+        return SourceTable(self._home)
 
     @cached_property
     def nexthops(self) -> NexthopTable:
@@ -149,6 +156,10 @@ class DpCore:
     def config(self) -> ConfigTable:
         """What dp-core as a whole is told."""
         return ConfigTable(self._home)
+
+    def memory(self) -> dict[str, int]:
+        """Bytes of kernel memory of each map, by name."""
+        return occupied(self.instance)
 
     def collect(self) -> dict[str, int]:
         """Frees what writers took and died before they used it; slots freed, by table."""

@@ -227,6 +227,16 @@ DROP_GROUPS: Final[tuple[tuple[tuple[DropReason, str], ...], ...]] = (
         (_D.TOO_BIG, "Longer than MTU"),
         (_D.RECIRCULATION, "Recirculation Lost"),
     ),
+    (
+        (_D.SOURCE_MAC, "MAC not allowed"),
+        (_D.SOURCE_ADDRESS, "Address not allowed"),
+        (_D.SOURCE_ARP, "ARP sender not allowed"),
+        (_D.SOURCE_ND, "ND sender not allowed"),
+        (_D.DHCP_SERVER, "DHCP server not allowed"),
+        (_D.ROUTER, "IPv6 router not allowed"),
+        (_D.BPDU, "BPDU not allowed"),
+        (_D.TRAP_LIMIT, "Traps over the limit"),
+    ),
     ((_D.CLONED_ORIGINAL, "Cloned Original"),),
 )
 del _D

@@ -26,6 +26,9 @@ NH_DISCARD: Final = 0
 ENTRY_VALID: Final = 0x80000000
 REWRITE_MAX: Final = 32
 MEMBERS_PER_CHUNK: Final = 31
+SOURCE_BITS: Final = 80
+SPARES: Final = 256  # indexes kept ready for MACs that dp-core learns
+SRC_MACS: Final = 4  # senders of a Virtual VLAN vif, at most
 DROP_REASONS: Final = 96  # VR_DROP_MAX: size of the drop counters
 
 
@@ -98,6 +101,21 @@ class VifFlag(IntFlag):
     MAC_IP_LEARN = 0x40000000
 
 
+# Flags for which a vif has the feature FLAGS.
+FLAGS_SPECIAL: Final = VifFlag.DHCP | VifFlag.IGMP | VifFlag.MAC_LEARN | VifFlag.MAC_IP_LEARN
+
+
+class VifFeature(IntFlag):
+    """What a vif needs besides plain forwarding."""
+
+    SOURCES = 0x1
+    DHCP_SERVER = 0x2
+    ROUTER = 0x4
+    BRIDGE = 0x8
+    SUBVIFS = 0x10
+    FLAGS = 0x80
+
+
 class DropReason(IntEnum):
     """Why a packet was dropped: 1 to 54 are upstream's, ours start at 64."""
 
@@ -158,6 +176,14 @@ class DropReason(IntEnum):
     INVALID_UNDERLAY_ECMP = 54
     TOO_BIG = 64
     RECIRCULATION = 65
+    SOURCE_MAC = 72
+    SOURCE_ADDRESS = 73
+    SOURCE_ARP = 74
+    SOURCE_ND = 75
+    DHCP_SERVER = 76
+    ROUTER = 77
+    BPDU = 78
+    TRAP_LIMIT = 79
 
 
 class TrapReason(IntEnum):
@@ -291,6 +317,7 @@ C_NAMES: Final[tuple[tuple[type[IntEnum] | type[IntFlag], str, str], ...]] = (
     (VifType, "vr_vif_type", "VIF_TYPE_"),
     (VifTransport, "vr_vif_transport", "VIF_TRANSPORT_"),
     (VifFlag, "vr_vif_flag", "VIF_FLAG_"),
+    (VifFeature, "vr_vif_feature", "VIF_FEATURE_"),
     (DropReason, "vr_drop_reason", "VR_DROP_"),
     (TrapReason, "vr_trap_reason", "VR_TRAP_"),
     (NhType, "vr_nh_type", "NH_TYPE_"),

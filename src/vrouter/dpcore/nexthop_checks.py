@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .errors import BadValue, Refused
 from .home import Home, check_label, check_mac
-from .names import NH_DISCARD, REWRITE_MAX, Family, NhFlag, NhType
+from .names import NH_DISCARD, REWRITE_MAX, Family, NhFlag, NhType, VifType
 from .records import Nexthop
 
 _F = NhFlag
@@ -89,6 +89,13 @@ def _check_oif(home: Home, nexthop: Nexthop) -> None:
             raise BadValue("oif", None, f"a nexthop of type {nexthop.type.name} needs a vif")
     elif not home.words("vif_index").get(nexthop.oif):
         raise BadValue("oif", nexthop.oif, "there is no such vif: add it first")
+    elif nexthop.type == NhType.TUNNEL and _vif_type(home, nexthop.oif) == VifType.VIRTUAL_VLAN:
+        raise BadValue("oif", nexthop.oif, "no tunnel leads through a Virtual VLAN vif")
+
+
+def _vif_type(home: Home, idx: int) -> int:
+    slot = home.words("vif_index").get(idx)
+    return int(home.layout("vr_vif").unpack(home.array("vif_slots").get(slot))["type"])
 
 
 def _check_tunnel(nexthop: Nexthop) -> None:

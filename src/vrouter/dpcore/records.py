@@ -20,6 +20,7 @@ from .names import (
     NhFlag,
     NhType,
     RouteFlag,
+    VifFeature,
     VifFlag,
     VifTransport,
     VifType,
@@ -30,6 +31,7 @@ IPNetwork = IPv4Network | IPv6Network
 
 ZERO_MAC = bytes(6)
 NO_VIF_FLAGS = VifFlag(0)
+NO_FEATURES = VifFeature(0)
 NO_ROUTE_FLAGS = RouteFlag(0)
 NO_BRIDGE_FLAGS = BridgeFlag(0)
 
@@ -43,6 +45,10 @@ class Vif:
     pair). vrf 65535: none. mcast_vrf 65535: as vrf. xconnect: idx of the partner.
     peer: `ifindex` is a veth whose far end is in another network namespace.
     mtu 0: the default of the type. qos -1: set by an agent that wants none.
+    features: SOURCES and SUBVIFS follow from other tables, not from a request.
+    parent, vlan, ovlan, src_macs: of a Virtual VLAN vif, whose ifindex and os_ifindex are its
+    parent's: frames of that VLAN, and of those senders if there are any, and the VLAN that
+    it sends with.
     """
 
     idx: int
@@ -65,6 +71,20 @@ class Vif:
     transport: VifTransport = VifTransport.ETH
     peer: bool = False
     mtu: int = 0
+    features: VifFeature = NO_FEATURES
+    src_macs: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A MAC that a vif may use, and a prefix that it may use with it.
+
+    prefix None: the MAC alone, for what has no IP address, DHCP requests and the
+    link-local address made of it.
+    """
+
+    mac: bytes
+    prefix: IPv4Network | IPv6Network | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,7 +209,8 @@ class VrfStats(_Sums):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """What dp-core as a whole is told. agent_vif: idx, None = no agent. events: bits of
-    EventMask. loaded_ns: CLOCK_BOOTTIME at load."""
+    EventMask. loaded_ns: CLOCK_BOOTTIME at load. trap_rate: traps a second that a vif may cause,
+    0 = any number."""
 
     abi_version: int
     agent_vif: int | None
@@ -198,3 +219,4 @@ class Config:
     loaded_ns: int
     spare_vifs: int
     spare_nexthops: int
+    trap_rate: int

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from .errors import BadValue, UsageError
+from .names import SPARES
 
 VIFS: Final = 4352  # in every profile: upstream's default
 
@@ -52,6 +53,7 @@ class Sizes:
     routes6: int = 262144
     changes: int = 65536
     bridge: int = 315392
+    sources: int = 65536
     ifindexes: int = 65536
     events: int = 262144
 
@@ -82,6 +84,7 @@ class Sizes:
             routes6=found["inet6_hash"],
             changes=found["route_changes"],
             bridge=found["bridge_hash"],
+            sources=found["sources"],
             ifindexes=found["vif_by_ifindex"],
             events=found["events"],
         )
@@ -145,8 +148,10 @@ class Sizes:
             "inet6_counts": self.vrfs,
             "route_changes": self.changes,
             "bridge_hash": self.bridge,
-            "bridge": self.bridge + 1,
-            "bridge_retire": self.bridge + 1,
+            # indexes that are kept ready hold no entry yet
+            "bridge": self.bridge + 1 + SPARES,
+            "bridge_retire": self.bridge + 1 + SPARES,
+            "sources": self.sources,
             "events": self.events,
             "test_copies": _TEST_COPIES if test_mode else mmap.PAGESIZE,
         }
@@ -208,6 +213,7 @@ SMALL: Final = Sizes(
     routes6=4096,
     changes=4096,
     bridge=4096,
+    sources=4096,
     ifindexes=4096,
     events=65536,
 )

@@ -10,6 +10,7 @@ from .errors import BadValue, DeviceError, Refused
 from .home import Home, check_mac
 from .names import MAX_VIFS, VRF_NONE, VifFlag, VifType
 from .records import Vif
+from .subvifs import check_vlans
 
 FIRST_FIXED: Final = 4350  # pkt3; pkt1 follows
 
@@ -18,7 +19,10 @@ _SUPPORTED: Final = (
     VifType.AGENT,
     VifType.PHYSICAL,
     VifType.VIRTUAL,
+    VifType.GATEWAY,
+    VifType.VIRTUAL_VLAN,
     VifType.STATS,
+    VifType.MONITORING,
 )
 # The data plane finds these out itself; no request sets or clears them.
 _DATA_PLANE: Final = int(
@@ -42,8 +46,8 @@ def check_vif(home: Home, vif: Vif) -> None:
         raise BadValue("idx", vif.idx, f"vifs are 0 to {MAX_VIFS - 1}")
     if vif.type not in _SUPPORTED:
         raise Refused(
-            f"vifs of type {VifType(vif.type).name} come later: HOST, AGENT, PHYSICAL, "
-            "VIRTUAL and STATS work"
+            f"vifs of type {VifType(vif.type).name} are not made: a NIC or VLAN device is "
+            "PHYSICAL, a VM's port VIRTUAL"
         )
     if not 0 < len(vif.name.encode()) <= netdev.NAME_MAX:
         raise BadValue("name", vif.name, f"1 to {netdev.NAME_MAX} bytes")
@@ -58,8 +62,9 @@ def check_vif(home: Home, vif: Vif) -> None:
     _check_numbers(vif)
     if vif.xconnect is not None and vif.type not in (VifType.HOST, VifType.PHYSICAL):
         raise BadValue("xconnect", vif.xconnect, "only Host and Physical vifs are cross-connected")
-    if vif.parent is not None or vif.vlan is not None or vif.ovlan is not None:
-        raise Refused("vifs of a VLAN come later: add the netdevice itself")
+    check_vlans(vif)
+    if vif.flags & VifFlag.SERVICE:
+        raise Refused("service chains (flag S) come later: leave the flag out")
 
 
 def _check_numbers(vif: Vif) -> None:
@@ -78,8 +83,10 @@ def _check_numbers(vif: Vif) -> None:
 
 def check_device(vif: Vif) -> str:
     """The name of the netdevice `ifindex`; DeviceError if it is not here, or `name`
-    is not that of `os_ifindex`."""
+    is not that of `os_ifindex`; a Virtual VLAN vif has a name of its own."""
     named = netdev.name(vif.os_ifindex)
+    if vif.type == VifType.VIRTUAL_VLAN:
+        return named
     if named != vif.name:
         raise DeviceError(f"netdevice {vif.os_ifindex} is called {named}, not {vif.name}")
     return netdev.name(vif.ifindex)
@@ -87,7 +94,7 @@ def check_device(vif: Vif) -> str:
 
 def check_change(old: Vif, vif: Vif) -> None:
     """Raises BadValue or Refused if `old` cannot become `vif`."""
-    for field in ("type", "ifindex", "os_ifindex", "name"):
+    for field in ("type", "ifindex", "os_ifindex", "name", "parent"):
         if getattr(old, field) != getattr(vif, field):
             raise BadValue(
                 field,

@@ -6,7 +6,16 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 from .layout import Layout
-from .names import VIF_NONE, VLAN_NONE, VifFlag, VifTransport, VifType
+from .names import (
+    FLAGS_SPECIAL,
+    SRC_MACS,
+    VIF_NONE,
+    VLAN_NONE,
+    VifFeature,
+    VifFlag,
+    VifTransport,
+    VifType,
+)
 from .records import Vif
 
 
@@ -31,8 +40,10 @@ def pack_vif(layout: Layout, vif: Vif) -> bytes:
         peer=int(vif.peer),
         mac=vif.mac,
         mtu=vif.mtu,
+        features=int(_features(vif)),
         ip6=vif.ip6.packed if vif.ip6 else bytes(16),
         name=vif.name,
+        src_macs=b"".join(vif.src_macs).ljust(6 * SRC_MACS, b"\0"),
     )
 
 
@@ -60,7 +71,20 @@ def unpack_vif(layout: Layout, value: bytes) -> Vif:
         transport=VifTransport(fields["transport"]),
         peer=bool(fields["peer"]),
         mtu=fields["mtu"],
+        features=VifFeature(fields["features"]) & ~VifFeature.FLAGS,
+        src_macs=_macs(fields["src_macs"]),
     )
+
+
+def _features(vif: Vif) -> VifFeature:
+    """FLAGS says to dp-core that it is worth to look at the flags; no record has it."""
+    special = vif.flags & FLAGS_SPECIAL
+    return vif.features | VifFeature.FLAGS if special else vif.features
+
+
+def _macs(packed: bytes) -> tuple[bytes, ...]:
+    each = (packed[at : at + 6] for at in range(0, len(packed), 6))
+    return tuple(mac for mac in each if any(mac))
 
 
 def _number(value: int | None, none: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,20 +18,27 @@ from . import libbpf, link, netdev
 from .config import ConfigTable
 from .errors import DeviceError, NoSuchEntry, Refused
 from .home import Home, one_cpu
-from .names import VifFlag, VifType
-from .records import Vif, VifStats
+from .names import VifFeature, VifFlag, VifType
+from .records import Source, Vif, VifStats
 from .slots import SlotAllocator
+from .sources import SourceTable
+from .subvifs import SubVifs
 from .vif_checks import FIRST_FIXED, check_change, check_device, check_vif, stored_flags
 from .vif_codec import pack_vif, unpack_vif
 
+# Those that follow from what else is stored, not from a request.
+OWN_FEATURES = VifFeature.SOURCES | VifFeature.SUBVIFS
+VM_TYPES = (VifType.VIRTUAL, VifType.VIRTUAL_VLAN)
 _UPLINKS = (VifType.HOST, VifType.PHYSICAL)
 
 
 class VifTable:
     """The vifs of an instance. Keys are idx, 0 to 4351."""
 
-    def __init__(self, home: Home, config: ConfigTable) -> None:
+    def __init__(self, home: Home, config: ConfigTable, sources: SourceTable) -> None:
         self._home = home
+        self._sources = sources
+        self._subvifs = SubVifs(home)
         self._config = config
         self._index = home.words("vif_index")
         self._array = home.array("vif_slots")
@@ -78,7 +85,10 @@ class VifTable:
         raise Refused(f"all {FIRST_FIXED} vifs are in use: delete one first")
 
     def is_attached(self, idx: int) -> bool:
-        """Whether dp-core sees the packets of this vif's netdevice."""
+        """Whether dp-core sees the packets of this vif's netdevice, or of its parent's."""
+        vif = self.get(idx)
+        if vif is not None and vif.parent is not None:
+            idx = vif.parent
         try:
             with link.open_link(self._pin(idx)) as opened:
                 return opened.info().ifindex != 0
@@ -124,12 +134,13 @@ class VifTable:
             )
         with self._home.lock():
             old = self.get(vif.idx)
-            if old is not None and old.ifindex == vif.ifindex:
+            if old is not None and (old.ifindex, old.parent) == (vif.ifindex, vif.parent):
                 vif = self.change(vif)
                 # Whoever added it may have died before it was tied to everything.
                 self._tie(vif, ExitStack())
                 return self._require(vif.idx)
-            vif = replace(vif, flags=stored_flags(vif, 0))
+            features = vif.features & ~OWN_FEATURES
+            vif = replace(vif, flags=stored_flags(vif, 0), features=features)
             check_vif(self._home, vif)
             device = check_device(vif)
             self._check_others(vif, old)
@@ -146,17 +157,61 @@ class VifTable:
         """Replaces what is stored of the vif; as it is stored then.
 
         Flags are replaced as a whole, except Tc, Vof, GRO and mergeable buffers, which
-        are the data plane's. name, type and netdevice cannot change; the partner of a
-        cross-connect stays. Raises NoSuchEntry, BadValue, Refused.
+        are the data plane's, and so is the feature SOURCES (set_sources). name, type
+        and netdevice cannot change; the partner of a cross-connect stays. Raises NoSuchEntry,
+        BadValue, Refused.
         """
         with self._home.lock():
             old = self._require(vif.idx)
             check_change(old, vif)
-            vif = replace(vif, flags=stored_flags(vif, old.flags), xconnect=old.xconnect)
+            vif = replace(
+                vif,
+                flags=stored_flags(vif, old.flags),
+                xconnect=old.xconnect,
+                features=vif.features & ~OWN_FEATURES | old.features & OWN_FEATURES,
+            )
             check_vif(self._home, vif)
+            if vif.type == VifType.VIRTUAL_VLAN:
+                self._check_parent(vif)
             if vif != old:
                 self._write(vif)
+            if vif.type == VifType.VIRTUAL_VLAN:
+                self._subvifs.map(vif, old)
         return vif
+
+    def sources(self, idx: int) -> tuple[Source, ...] | None:
+        """Who may speak on this vif, each MAC alone and with its prefixes; None: it is not
+        checked. Raises NoSuchEntry."""
+        vif = self._require(idx)
+        return self._sources.of(idx) if vif.features & VifFeature.SOURCES else None
+
+    def set_sources(self, idx: int, sources: Iterable[Source] | None) -> bool:
+        """Makes `sources` all that may speak on this vif; None: it is not checked any more.
+
+        Whether anything changed. Raises NoSuchEntry, Refused (no vif of a VM), BadValue,
+        TableFull; then nothing has changed.
+        """
+        with self._home.lock():
+            vif = self._require(idx)
+            if sources is not None and vif.type not in VM_TYPES:
+                raise Refused(
+                    f"vif0/{idx} ({vif.name}) is no vif of a VM: only those are checked for who "
+                    "speaks"
+                )
+            features = vif.features & ~VifFeature.SOURCES
+            if sources is None:
+                # the check goes before what it needs, and comes after it
+                self._set_features(vif, features)
+                self._sources.replace(idx, ())
+                return features != vif.features
+            changed = self._sources.replace(idx, sources)
+            return self._set_features(vif, features | VifFeature.SOURCES) or changed
+
+    def _set_features(self, vif: Vif, features: VifFeature) -> bool:
+        if features == vif.features:
+            return False
+        self._write(replace(vif, features=features))
+        return True
 
     def delete(self, idx: int) -> None:
         """Detaches dp-core from the netdevice and removes the vif.
@@ -169,6 +224,8 @@ class VifTable:
             vif = self._require(idx)
             if vif.type == VifType.PHYSICAL:
                 self._check_unused(vif)
+            if vif.features & VifFeature.SUBVIFS:
+                self._check_childless(vif)
             if vif.type == VifType.HOST:
                 for physical in self._physicals_of(vif):
                     link.detach(self._pin(physical.idx))
@@ -204,10 +261,13 @@ class VifTable:
 
     def _check_others(self, vif: Vif, old: Vif | None) -> None:
         """What `vif` may not do to other vifs, or to the one it replaces."""
-        if old is not None and netdev.exists(old.ifindex):
+        if old is not None and (netdev.exists(old.ifindex) or old.parent != vif.parent):
             raise Refused(
                 f"vif0/{vif.idx} is {old.name}: delete it first, or take another idx for {vif.name}"
             )
+        if vif.type == VifType.VIRTUAL_VLAN:
+            self._check_parent(vif)
+            return
         same = self.by_ifindex(vif.ifindex)
         if same is not None:
             raise Refused(f"netdevice {vif.name} is vif0/{same.idx} already")
@@ -228,6 +288,22 @@ class VifTable:
         host = None if partner.xconnect is None else self.get(partner.xconnect)
         if host is not None and host.idx != vif.idx:
             raise Refused(f"{partner.name} is cross-connected with {host.name} already")
+
+    def _check_parent(self, vif: Vif) -> None:
+        parent = None if vif.parent is None else self.get(vif.parent)
+        self._subvifs.check(vif, parent, self._children(vif.parent))
+
+    def _check_childless(self, vif: Vif) -> None:
+        for child in self._children(vif.idx):
+            raise Refused(
+                f"{vif.name} (vif0/{vif.idx}) carries {child.name} (vif0/{child.idx}): delete "
+                "that first"
+            )
+
+    def _children(self, parent: int | None) -> list[Vif]:
+        return [
+            vif for vif in self.items() if vif.type == VifType.VIRTUAL_VLAN and vif.parent == parent
+        ]
 
     def _check_unused(self, physical: Vif) -> None:
         for vif in self.items():
@@ -255,6 +331,11 @@ class VifTable:
     def _tie(self, vif: Vif, undo: ExitStack) -> None:
         """Ties a stored vif to its netdevice, its partner and the configuration,
         as far as it is not yet."""
+        if vif.parent is not None:
+            parent = self._require(vif.parent)
+            self._subvifs.map(vif)
+            self._set_features(parent, parent.features | VifFeature.SUBVIFS)
+            return
         self._map(vif)
         if vif.type == VifType.PHYSICAL and vif.flags & VifFlag.VHOST_PHYS and vif.xconnect is None:
             return
@@ -314,13 +395,25 @@ class VifTable:
             os.close(fd)
 
     def _remove(self, vif: Vif) -> None:
-        link.detach(self._pin(vif.idx))
-        self._unmap(vif)
+        if vif.parent is None:
+            link.detach(self._pin(vif.idx))
+            self._unmap(vif)
+        else:
+            self._leave(vif)
         slot = self._index.get(vif.idx)
         if slot:
             self._index.set(vif.idx, 0)
             self._slots.retire(slot)
+            if vif.features & VifFeature.SOURCES:
+                self._sources.replace(vif.idx, ())
         self._zero(vif.idx)
+
+    def _leave(self, vif: Vif) -> None:
+        """A Virtual VLAN vif gives its frames back to its parent."""
+        self._subvifs.unmap(vif)
+        parent = None if vif.parent is None else self.get(vif.parent)
+        if parent is not None and all(one.idx == vif.idx for one in self._children(parent.idx)):
+            self._set_features(parent, parent.features & ~VifFeature.SUBVIFS)
 
     def _zero(self, idx: int) -> None:
         self._home.percpu("vif_stats").set_zero(idx)

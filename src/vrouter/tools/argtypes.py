@@ -13,6 +13,13 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
+from typing import TYPE_CHECKING
+
+from vrouter.dpcore.errors import Refused
+
+if TYPE_CHECKING:
+    from vrouter.dpcore.names import VifFeature, VifFlag
+    from vrouter.dpcore.records import Source
 
 MAX_VRF = 65535
 MAX_U16 = 65535
@@ -20,6 +27,8 @@ MAX_LABEL = (1 << 20) - 1
 MAX_VNI = (1 << 24) - 1
 MAX_NEXTHOP = (1 << 24) - 1
 MAX_VIF = 65534
+MAX_RATE = 1_000_000_000  # one a nanosecond
+ALLOW_ANY, ALLOW_NONE = "any", "none"
 
 
 def number(low: int, high: int, what: str) -> Callable[[str], int]:
@@ -81,6 +90,65 @@ def unicast_mac(text: str) -> bytes:
     if not any(value):
         raise ArgumentTypeError(f"{text} is no device's MAC; write it as 02:00:00:00:00:01")
     return value
+
+
+vlan = number(0, 4094, "a VLAN")
+
+# What a person may set of the flags; the others follow from what else is asked for.
+FLAG_WORDS = "P D Ig L Ml Uuf Mnp Proxy Vnt Pr"
+
+
+def vif_flags(text: str) -> tuple[VifFlag, VifFlag]:
+    """Letters of flags: those to set, those to clear."""
+    from vrouter.dpcore.labels import VIF_FLAG_LETTERS  # noqa: PLC0415 - keeps --help fast
+    from vrouter.dpcore.names import VifFlag  # noqa: PLC0415
+
+    known = {letters: bit for bit, letters, _ in VIF_FLAG_LETTERS if letters in FLAG_WORDS.split()}
+    found = [VifFlag(0), VifFlag(0)]
+    for word in text.split(","):
+        letters = word.lstrip("+-")
+        if letters == "S":
+            raise Refused("service chains (flag S) come with a later release; leave it out")
+        if letters not in known:
+            raise ArgumentTypeError(f"'{word}' is no flag to set; write any of {FLAG_WORDS}")
+        found[word.startswith("-")] |= known[letters]
+    return found[0], found[1]
+
+
+def source(text: str) -> Source | str:
+    """A pair of `--allow`: MAC, or MAC,PREFIX; or one of its two words."""
+    from vrouter.dpcore.records import Source  # noqa: PLC0415 - keeps --help fast
+
+    if text in (ALLOW_ANY, ALLOW_NONE):
+        return text
+    first, comma, rest = text.partition(",")
+    address = unicast_mac(first)
+    if not comma:
+        return Source(mac=address)
+    try:
+        return Source(mac=address, prefix=ip_network(rest))
+    except ValueError:
+        raise ArgumentTypeError(
+            f"'{rest}' is not a prefix; write {first},192.0.2.1 or {first},2001:db8::/64"
+        ) from None
+
+
+def roles(text: str) -> VifFeature:
+    """Words of `--trust`."""
+    from vrouter.dpcore.names import VifFeature  # noqa: PLC0415 - keeps --help fast
+
+    words = {
+        "dhcp": VifFeature.DHCP_SERVER,
+        "router": VifFeature.ROUTER,
+        "bridge": VifFeature.BRIDGE,
+        ALLOW_NONE: VifFeature(0),
+    }
+    found = VifFeature(0)
+    for word in text.split(","):
+        if word not in words:
+            raise ArgumentTypeError(f"'{word}' is no role; write dhcp, router, bridge or none")
+        found |= words[word]
+    return found
 
 
 def vif(text: str) -> str:

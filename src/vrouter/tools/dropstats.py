@@ -17,6 +17,7 @@ from vrouter.tools.common import (
     run_tool,
 )
 from vrouter.tools.render_stats import cloned_line, drop_json, drop_lines
+from vrouter.tools.vif_show import refused_by_devices
 
 EXAMPLES = """\
   dropstats                    every drop reason and its count
@@ -61,13 +62,15 @@ def handle(args: argparse.Namespace) -> None:
             report(args, "cleared all drop counters", changed=True)
             return
         drops = core.stats.drops(args.core)
+        devices = refused_by_devices(core) if args.core is None else {}
     if args.json:
-        emit_json({"core": args.core, "drops": drop_json(drops)})
+        found = {"core": args.core, "drops": drop_json(drops), "refused_by_devices": devices}
+        emit_json(found)
     elif args.debug:
         emit_lines([cloned_line(drops)])
     else:
         head = [] if args.core is None else [f"Statistics for core {args.core}", ""]
-        emit_lines([*head, *drop_lines(drops)])
+        emit_lines([*head, *drop_lines(drops, devices)])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,6 +16,7 @@ PURPOSES = {
     "vif": "show and change the ports of dp-core",
     "vrfstats": "show the counters of VRFs",
     "vrinfo": "show which dp-core is loaded",
+    "vrmemstats": "show what the tables of dp-core occupy",
     "vrouter": "load dp-core, put it in place, follow packets, run labs",
     "vxlan": "show and change the VXLAN table",
 }
@@ -61,15 +62,24 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "JSON",
             "--list prints an array, --get one object with the keys vif, id, name, type, "
             "transport, mac, ip, ip6, vrf, mcast_vrf, flags (array of the letters), nh (null: "
-            "none), qos, ref, mtu, os_ifindex, ifindex, xconnect (number of the partner), speed, "
-            "duplex, rx and tx (objects of packets, bytes, errors) and drops; with "
-            "--get-drop-stats also drop_reasons (array of reason, name, label, packets).",
+            "none), qos, ref, mtu, os_ifindex, ifindex, xconnect (number of the partner), "
+            "parent, vlan, ovlan, src_macs (of a part of another vif), speed, "
+            "duplex, rx and tx (objects of packets, bytes, errors), drops, sources (who may "
+            "speak, an array of mac and prefix; null: not checked) and trusted (array of dhcp, "
+            "router, bridge); with "
+            "--get-drop-stats also drop_reasons (array of reason, name, label, packets) and "
+            "refused_by_device. With --rate the keys are vif, name, and a second of rx_packets, "
+            "rx_bits, tx_packets, tx_bits, drops.",
         ),
         (
             "NOTES",
             "A vif of type vhost receives on the inner end of a pair: vhost0i for vhost0. "
             "A physical vif with --vhost-phys is attached only once a vhost vif names it with "
             "--xconnect; adding that one cross-connects both (X) while there is no agent. "
+            "A vif of type virtual that was given --allow drops whatever else speaks on it, as its "
+            "lines Allowed: say: Ethernet, IP, ARP and ND senders. Each MAC may use the IPv6 "
+            "link-local address made of it. DHCP servers, IPv6 routers and bridges are dropped "
+            "unless --trust names them. Without --allow nothing of this is checked. "
             "Neither --policy nor --dhcp-enable has an effect before there is an agent.",
         ),
     ),
@@ -112,7 +122,13 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
         (
             "JSON",
             "An object: core (null: all CPUs) and drops, an array of reason (number), name, "
-            "label and packets, for every reason.",
+            "label and packets, for every reason; refused_by_devices (name to packets).",
+        ),
+        (
+            "NOTES",
+            "IF TX Discard counts what dp-core was told of, and what the netdevices of vifs say "
+            "that they dropped instead of sending since they were made; the line names them. "
+            "--clear does not reach the counters of devices.",
         ),
     ),
     "vrfstats": (
@@ -123,6 +139,13 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
         ),
     ),
     "vrinfo": (("JSON", "tools_version, dpcore_version, object_sha256, instance."),),
+    "vrmemstats": (
+        (
+            "JSON",
+            "An object: bytes (of all maps), tables (name to used, limit, bytes), maps (name to "
+            "bytes).",
+        ),
+    ),
     "vrouter": (
         (
             "LOAD",
@@ -169,11 +192,11 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "loaded_at, exchanged_at, version, tools_version, abi_version (of the tables), "
             "tools_abi_version (null: unknown), object_sha256, profile, netns_inode, netns "
             "(here, elsewhere, gone), agent (null: none), attached (array of vif, device, "
-            "ifindex, alive), tables (name to used and limit), kernel (release, features, lacks), "
-            "limits (array of name, value, why, command), stale (array of what, command). --info: "
-            "version, tools_version, object_sha256, startup, runtime, tables. trace: an object a "
-            "line for each event: id, ns, cpu, event, vif, device, vrf, nh, label, reason, "
-            "length, eth_type, proto, sip, dip, sport, dport.",
+            "ifindex, alive), tables (name to used, limit and bytes), kernel (release, features, "
+            "lacks), limits (array of name, value, why, command), stale (array of what, "
+            "command). --info: version, tools_version, object_sha256, startup, runtime, tables. "
+            "trace: an object a line for each event: id, ns, cpu, event, vif, device, vrf, nh, "
+            "label, reason, length, eth_type, proto, sip, dip, sport, dport.",
         ),
     ),
 }

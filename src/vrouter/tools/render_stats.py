@@ -21,18 +21,32 @@ def drop_line(label: str, count: int) -> str:
     return f"{label:<{LABEL_WIDTH}}{count}"
 
 
-def drop_lines(drops: Mapping[int, int]) -> Iterator[str]:
-    """All counters in groups with a blank line between them, Cloned Original by itself."""
+def drop_lines(drops: Mapping[int, int], devices: Mapping[str, int]) -> Iterator[str]:
+    """All counters in groups with a blank line between them, Cloned Original by itself.
+
+    devices: what netdevices refused after dp-core's verdict, added to IF TX Discard with their
+    names.
+    """
+    refused = {name: count for name, count in devices.items() if count}
     for position, group in enumerate(DROP_GROUPS):
         if position:
             yield ""
         for reason, label in group:
-            yield drop_line(label, drops.get(reason, 0))
+            if reason == DropReason.INTERFACE_TX_DISCARD and refused:
+                yield _refused_line(label, drops.get(reason, 0), refused)
+            else:
+                yield drop_line(label, drops.get(reason, 0))
     unknown = [number for number in _unlabelled(drops) if drops[number]]
     if unknown:
         yield ""
     for number in unknown:
         yield drop_line(drop_label(number), drops[number])
+
+
+def _refused_line(label: str, count: int, refused: Mapping[str, int]) -> str:
+    total = count + sum(refused.values())
+    named = ", ".join(f"{name} {refused[name]}" for name in sorted(refused))
+    return f"{drop_line(label, total)} (by the devices: {named})"
 
 
 def _unlabelled(drops: Mapping[int, int]) -> list[int]:

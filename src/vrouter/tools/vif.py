@@ -14,6 +14,7 @@ from vrouter.tools.common import Later, ToolParser, refuse_with, run_tool
 EXAMPLES = """\
   vif --list                   every vif with its counters
   vif --get 2                  one vif, by number or device name
+  vif --list --rate            how much each carries now
   vif --get 2 --get-drop-stats why that vif dropped packets
   vif --create vhost0 --mac 02:00:00:00:01:01
                                make the device vhost0
@@ -22,7 +23,11 @@ EXAMPLES = """\
                                the fabric's NIC and the host's port, cross-connected
   vif --add tap1 --mac 00:00:5e:00:01:00 --vrf 1 --type virtual
                                a VM's port
+  vif --add sub1 --mac 00:00:5e:00:01:00 --vrf 2 --type virtual-vlan --vif tap1 --vlan 100
+                               the frames of VLAN 100 of tap1 are a port of their own
   vif --set 5 --vrf 2          move a vif to another VRF
+  vif --set tap1 --allow 02:00:0a:01:01:01,10.1.1.1 --allow 02:00:0a:01:01:01,fd00:1::1
+                               all that may speak on a VM's port; --allow any: do not check
   vif --delete tap1            forget a vif; its device stays
 """
 
@@ -63,7 +68,7 @@ def build_parser() -> ToolParser:
         metavar="VIF",
         help="remove a vif, by number or device name",
     )
-    add("--set", type=argtypes.vif, metavar="VIF", help="change a vif; needs --vrf")
+    add("--set", type=argtypes.vif, metavar="VIF", help="change what the fields name of a vif")
     add("--clear", action="store_true", help="set counters to 0: of all vifs, or of --id")
     _add_fields(parser)
     parser.add_common()
@@ -93,6 +98,21 @@ def _add_fields(parser: ToolParser) -> None:
     add("--policy", action="store_true", help="policy is applied (P)")
     add("--vhost-phys", action="store_true", help="the physical device of a vhost (Vp)")
     add("--dhcp-enable", action="store_true", help="DHCP requests are trapped (D)")
+    add(
+        "--allow",
+        type=argtypes.source,
+        action="append",
+        metavar="MAC[,PREFIX]",
+        help="with --set: a MAC that a VM may use, with the prefix that it may use with it; "
+        "several make the whole table. none: nothing may speak; any: no table, no check",
+    )
+    add(
+        "--trust",
+        type=argtypes.roles,
+        metavar="ROLES",
+        help="with --set: what a VM with such a table may be besides, any of dhcp, router, bridge "
+        "with commas between, or none",
+    )
     add("--core", type=argtypes.cpu, metavar="N", help="show only what CPU N counted")
     add("--get-drop-stats", action="store_true", help="with --get: drops by reason")
     add(
@@ -100,24 +120,49 @@ def _add_fields(parser: ToolParser) -> None:
         action="store_true",
         help="with --get: VIF is the ifindex of a netdevice (`ip link` shows it)",
     )
-    for option in ("--rate", "--pmd", "--vif"):
-        nargs = 1 if option == "--vif" else 0
-        add(option, action=Later, nargs=nargs, help=argparse.SUPPRESS)
-    for option in ("--pci", "--vlan", "--guid", "--loopback_ip"):
+    add("--vif", type=argtypes.vif, metavar="VIF", help="vif that a virtual-vlan vif is part of")
+    add("--vlan", type=argtypes.vlan, metavar="VLAN", help="VLAN of the frames that it receives")
+    add(
+        "--ovlan",
+        type=argtypes.vlan,
+        metavar="VLAN",
+        help="VLAN of the frames that it sends (default: that of --vlan)",
+    )
+    add(
+        "--src-mac",
+        type=argtypes.unicast_mac,
+        action="append",
+        metavar="MAC",
+        help="receive frames of this sender only; up to four",
+    )
+    add(
+        "--flags",
+        type=argtypes.vif_flags,
+        metavar="FLAGS",
+        help="flags to set and, with a minus, to clear: P,Ig,-D; any of " + argtypes.FLAG_WORDS,
+    )
+    add(
+        "--rate",
+        action="store_true",
+        help="with --list and --get: packets and bits a second, over one second, instead",
+    )
+    add("--pmd", action=Later, nargs=0, help=argparse.SUPPRESS)
+    for option in ("--pci", "--guid", "--loopback_ip"):
         add(option, action=Later, nargs=1, help=argparse.SUPPRESS)
 
 
 # Options that an action has a use for, besides the common ones.
 USES = {
-    "list": ("core",),
-    "get": ("core", "get_drop_stats", "kernel"),
+    "list": ("core", "rate"),
+    "get": ("core", "get_drop_stats", "kernel", "rate"),
     "create": ("mac",),
     "add": (
         *("mac", "vrf", "type", "transport", "id", "xconnect"),
         *("policy", "vhost_phys", "dhcp_enable"),
+        *("vif", "vlan", "ovlan", "src_mac", "flags"),
     ),
     "delete": (),
-    "set": ("vrf",),
+    "set": ("vrf", "vlan", "ovlan", "src_mac", "flags", "policy", "dhcp_enable", "allow", "trust"),
     "clear": ("id",),
 }
 FIELDS = tuple(dict.fromkeys(name for names in USES.values() for name in names))
@@ -132,9 +177,14 @@ def handle(args: argparse.Namespace) -> None:
 
         vif_show.show(args)
         return
+    if action == "set":
+        from vrouter.tools import vif_set  # noqa: PLC0415
+
+        vif_set.set_fields(args)
+        return
     from vrouter.tools import vif_write  # noqa: PLC0415
 
-    needed = {"create": ("mac",), "add": ("mac", "vrf", "type"), "set": ("vrf",)}
+    needed = {"create": ("mac",), "add": ("mac", "vrf", "type")}
     missing = [f"--{name}" for name in needed.get(action, ()) if getattr(args, name) is None]
     if missing:
         raise UsageError(f"--{action} needs {' and '.join(missing)}; see vif --help")

@@ -97,7 +97,8 @@ def _same(before: Vif, wanted: Vif) -> bool:
     flags = (before.flags & ~NOT_ASKED, wanted.flags & ~NOT_ASKED)
     if not flags[1] & asked:
         flags = (flags[0] & ~asked, flags[1])
-    keys = ("type", "vrf", "mac", "ifindex", "os_ifindex", "transport", "peer")
+    keys: tuple[str, ...] = ("type", "vrf", "mac", "ifindex", "os_ifindex", "transport", "peer")
+    keys += ("parent", "vlan", "ovlan", "src_macs")
     partner = wanted.xconnect is None or wanted.xconnect == before.xconnect
     return (
         flags[0] == flags[1]
@@ -108,10 +109,16 @@ def _same(before: Vif, wanted: Vif) -> bool:
 
 def _vif_of(core: DpCore, args: argparse.Namespace, transport: VifTransport) -> Vif:
     kind = VIF_TYPE_NAMES[args.type]
+    if kind == VifType.VIRTUAL_VLAN:
+        return _subvif_of(core, args)
+    for option in ("vif", "vlan", "ovlan", "src_mac"):
+        if getattr(args, option) is not None:
+            name = option.replace("_", "-")
+            raise UsageError(f"--{name} goes with --type virtual-vlan; leave it out")
     device = link(args.add)
     if device.loopback:
         raise DeviceError(f"{args.add} is the loopback device; a vif has a device of its own")
-    inner = _inner_end(args.add) if kind == VifType.HOST else device
+    inner = _inner_end(args.add) if kind in (VifType.HOST, VifType.GATEWAY) else device
     if args.xconnect is not None and kind != VifType.HOST:
         raise UsageError("--xconnect goes with --type vhost; leave it out")
     return Vif(
@@ -126,6 +133,27 @@ def _vif_of(core: DpCore, args: argparse.Namespace, transport: VifTransport) -> 
         xconnect=None if args.xconnect is None else _partner(core, args.xconnect),
         transport=transport,
         peer=kind == VifType.VIRTUAL and device.peer_elsewhere,
+    )
+
+
+def _subvif_of(core: DpCore, args: argparse.Namespace) -> Vif:
+    """A part of another vif; its name is no device's."""
+    if args.vif is None or args.vlan is None:
+        raise UsageError("--type virtual-vlan needs --vif and --vlan; add them")
+    parent = find_vif(core, args.vif)
+    return Vif(
+        idx=core.vifs.free_idx(-1) if args.id is None else args.id,
+        name=args.add,
+        type=VifType.VIRTUAL_VLAN,
+        ifindex=parent.ifindex,
+        os_ifindex=parent.os_ifindex,
+        vrf=args.vrf,
+        mac=args.mac,
+        flags=_flags(args),
+        parent=parent.idx,
+        vlan=args.vlan,
+        ovlan=args.vlan if args.ovlan is None else args.ovlan,
+        src_macs=tuple(args.src_mac or ()),
     )
 
 
@@ -147,7 +175,7 @@ def _flags(args: argparse.Namespace) -> VifFlag:
         (args.dhcp_enable, VifFlag.DHCP),
     ):
         flags |= bit if given else VifFlag(0)
-    return flags
+    return flags if args.flags is None else flags & ~args.flags[1] | args.flags[0]
 
 
 def _partner(core: DpCore, text: str) -> int:
@@ -172,19 +200,6 @@ def delete(args: argparse.Namespace) -> None:
             return
         core.vifs.delete(vif.idx)
     report(args, f"deleted vif0/{vif.idx} ({vif.name})", changed=True)
-
-
-def set(args: argparse.Namespace) -> None:  # noqa: A001 - named after the option
-    """`vif --set VIF --vrf V`."""
-    with open_core(args) as core, core.instance.enter_netns(), core.lock():
-        vif = find_vif(core, args.set)
-        if vif.vrf == args.vrf:
-            text = f"vif0/{vif.idx} ({vif.name}) is in VRF {vif.vrf} already; nothing changed"
-            report(args, text, changed=False)
-            return
-        core.vifs.change(replace(vif, vrf=args.vrf))
-    text = f"moved vif0/{vif.idx} ({vif.name}) from VRF {vif.vrf} to {args.vrf}"
-    report(args, text, changed=True)
 
 
 def clear(args: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from vrouter.tools.common import (
     emit_lines,
     open_core,
     open_instance,
+    report,
     run_tool,
 )
 
@@ -44,6 +45,7 @@ EXAMPLES = """\
   vrouter lab up one-host --stage 1
                                a host whose vRouter is loaded, before vhost0
   vrouter --info               versions and table sizes
+  vrouter --trap-rate 5000     let each vif cause 5000 traps a second
 """
 
 Commands = Any  # argparse's _SubParsersAction, which has no public name
@@ -58,6 +60,13 @@ def build_parser() -> ToolParser:
         EXAMPLES,
     )
     parser.add_argument("--info", action="store_true", help="show versions and table sizes")
+    parser.add_argument(
+        "--trap-rate",
+        type=argtypes.number(0, argtypes.MAX_RATE, "traps a second"),
+        metavar="N",
+        help="how many packets a second of each vif may go to the agent (default: 1000; 0: any "
+        "number); those above it are counted as Traps over the limit",
+    )
     parser.add_common()
     commands = parser.add_subparsers(dest="subcommand", metavar="COMMAND", title="commands")
     _add_load(commands)
@@ -128,9 +137,15 @@ def _add_trace(commands: Commands) -> None:
 
 def handle(args: argparse.Namespace) -> int | None:
     """Do what the arguments say."""
+    alone = "--info" if args.info else "--trap-rate" if args.trap_rate is not None else None
+    if alone and args.handler is not None:
+        raise UsageError(f"{alone} stands alone; leave the command out")
+    if args.trap_rate is not None:
+        if args.info:
+            raise UsageError("--trap-rate stands alone; leave --info out")
+        _set_trap_rate(args)
+        return None
     if args.info:
-        if args.handler is not None:
-            raise UsageError("--info stands alone; leave the command out")
         from vrouter.tools import vrouter_info  # noqa: PLC0415
 
         vrouter_info.show(args)
@@ -146,6 +161,19 @@ def _done(args: argparse.Namespace, lines: Sequence[str], *, changed: bool) -> N
         emit_json({"changed": changed, "done": list(lines)})
     else:
         emit_lines(f"{args.prog}: {line}" for line in lines)
+
+
+def _set_trap_rate(args: argparse.Namespace) -> None:
+    with open_core(args) as core, core.lock():
+        before = core.config.get().trap_rate
+        if before != args.trap_rate:
+            core.config.set(trap_rate=args.trap_rate)
+    rate = args.trap_rate
+    text = f"{rate} traps a second of each vif" if rate else "any number of traps"
+    if before == rate:
+        report(args, f"{text} already; nothing changed", changed=False)
+    else:
+        report(args, f"{text} from now on (before: {before or 'any number'})", changed=True)
 
 
 def _load(args: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ LABELS = {
     "vrfs": "VRF tables",
     "routes": "Inet routes",
     "bridge": "Bridge entries",
+    "sources": "Allowed sources",
     "ifindexes": "Interface indexes",
     "events": "Event buffer (bytes)",
 }
@@ -40,6 +41,7 @@ def show(args: argparse.Namespace) -> None:
         "instance": record["name"],
         "agent_vif": config.agent_vif,
         "abi_version": config.abi_version,
+        "trap_rate": config.trap_rate,
         "cpus": os.cpu_count(),
     }
     if args.json:
@@ -74,6 +76,7 @@ def info_lines(
     agent = runtime["agent_vif"]
     yield _line("Agent", "none" if agent is None else f"vif0/{agent}")
     yield _line("ABI version", runtime["abi_version"])
+    yield _line("Traps a second of a vif", runtime["trap_rate"] or "any number")
     yield _line("CPUs", runtime["cpus"])
     yield ""
     yield "Used/limit:"

@@ -61,7 +61,7 @@ def collect(core: DpCore) -> dict[str, Any]:
         "agent": None if agent is None else f"vif0/{agent}",
         "attached": attached(core),
         "tables": {
-            one.table: {"used": one.used, "limit": one.limit}
+            one.table: {"used": one.used, "limit": one.limit, "bytes": one.bytes}
             for one in table_usage(core, record["sizes"])
         },
         "kernel": kernel(),
@@ -171,9 +171,10 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
         state = "attached" if one["alive"] else "not attached"
         yield f"  {one['vif']:<12}{one['device']:<18}{state}"
     yield ""
-    yield "tables (used/limit)"
+    yield "tables (used/limit, kernel memory)"
     for name, fill in status["tables"].items():
-        yield f"  {name:<12}{fill['used']}/{fill['limit']}"
+        used = f"{fill['used']}/{fill['limit']}"
+        yield f"  {name:<12}{used:<18}{fill['bytes']:>12,} bytes"
 
 
 def _other_release(status: dict[str, Any]) -> Iterator[str]:

@@ -7,10 +7,11 @@ _vrouter_words() {
     "mpls") echo "-h --help --dump --get --create --delete --nh --name --json --version" ;;
     "nh") echo "-h --help --list --get --create --delete --type --vrf --oif --smac --dmac --sip --dip --sport --dport --l3_vxlan --cni --lbl --l2 --mc --udp --vxlan --cmc --cen --cevpn --cfa --tor --ecmp --uucf --pol --rpol --rlkup --root --ml --name --json --version" ;;
     "rt") echo "-h --help --dump --get -c -d -b --monitor -v --vrf -f --family -p -l -e -n -t -r -x -P -T -F -M --name --json --version" ;;
-    "vif") echo "-h --help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --core --get-drop-stats --kernel --name --json --version" ;;
+    "vif") echo "-h --help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --allow --trust --core --get-drop-stats --kernel --vif --vlan --ovlan --src-mac --flags --rate --name --json --version" ;;
     "vrfstats") echo "-h --help --get --dump --name --json --version" ;;
     "vrinfo") echo "-h --help --name --json --version" ;;
-    "vrouter") echo "-h --help --info --name --json --version load unload status vhost trace lab" ;;
+    "vrmemstats") echo "-h --help --name --json --version" ;;
+    "vrouter") echo "-h --help --info --trap-rate --name --json --version load unload status vhost trace lab" ;;
     "vrouter load") echo "-h --help --name --json --version --profile --size --object" ;;
     "vrouter unload") echo "-h --help --name --json --version" ;;
     "vrouter status") echo "-h --help --name --json --version" ;;
@@ -57,4 +58,4 @@ _vrouter_complete() {
     [[ -n $words ]] || words="$(_vrouter_words "$path")"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
-complete -F _vrouter_complete dropstats mpls nh rt vif vrfstats vrinfo vrouter vxlan
+complete -F _vrouter_complete dropstats mpls nh rt vif vrfstats vrinfo vrmemstats vrouter vxlan
