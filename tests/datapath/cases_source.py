@@ -176,6 +176,7 @@ V6 = [
 ND = [
     passes("NS", ns("fd00::2", sll(MINE))),
     passes("NS without option", ns("fd00::2")),
+    passes("NS with two options", ns("fd00::2", sll(MINE), sll(MINE))),
     refused("NS as another", Drop.SOURCE_ND, ns("fd00::2", sll(OTHER))),
     refused("NS, the second option lies", Drop.SOURCE_ND, ns("fd00::2", sll(MINE), sll(STRANGE))),
     refused("NS, more options than are read", Drop.SOURCE_ND, ns("fd00::2", *[sll(MINE)] * 7)),
