@@ -9,7 +9,7 @@ from tests.model.const import Drop, Trap
 from tests.model.state import mac
 
 from . import states as s
-from .frames import eth, ip, reply, request, trapped, vxlan
+from .frames import FAR_IP, OTHER_IP, eth, ip, reply, request, trapped, vxlan
 from .table import Case, drop, rows, trap, trap_copy, tx
 
 B = s.BLUE
@@ -38,16 +38,17 @@ def named(name: str, case: Case) -> Case:
 FRAME = of(NEW).frame
 MOVED = of(s.VM1_MAC).frame
 INSIDE = eth(s.VM2_MAC, FAR_NEW, ip("10.1.1.2"))
-BY_TUNNEL = tx(
-    "",
-    s.FABRIC,
-    vxlan(5010, INSIDE),
-    s.VM2,
-    INSIDE,
-    ((0, "receives"), (B, "vrf_translates"), *L2),
-    TO_VM2,
-).with_agent()
-BACK = eth(s.VM1_MAC, FAR_NEW, ip("10.1.1.1"))
+
+
+def by_tunnel(inside: bytes, source: str = FAR_IP) -> Case:
+    """A frame to vm2 that another host brings to a network where senders are learnt."""
+    counts = ((0, "receives"), (B, "vrf_translates"), *L2)
+    frame = vxlan(5010, inside, src=source)
+    return tx("", s.FABRIC, frame, s.VM2, inside, counts, TO_VM2).with_agent()
+
+
+BY_TUNNEL = by_tunnel(INSIDE)
+AT_HOME = eth(s.VM2_MAC, s.REMOTE_MAC, ip("10.1.1.2"))
 
 MACS = [
     told("a sender that nobody knows", of(NEW), Trap.MAC_LEARN, s.LEARNER, FRAME),
@@ -61,6 +62,10 @@ MACS = [
     named("a vif that does not learn", of(SOON_GROUP, s.VM1)),
     told("a sender that nobody knows, by a tunnel", BY_TUNNEL, Trap.MAC_LEARN, s.FABRIC, INSIDE),
     named("its second frame by the tunnel", BY_TUNNEL),
+    named("a sender that is behind the tunnel that it comes by", by_tunnel(AT_HOME)),
+    told(
+        "a sender of another tunnel", by_tunnel(AT_HOME, OTHER_IP), Trap.MAC_MOVE, s.FABRIC, AT_HOME
+    ),
 ]
 HEADLESS = [replace(of(NEW), name="no agent: nothing is learnt").headless()]
 

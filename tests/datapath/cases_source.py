@@ -176,16 +176,17 @@ V6 = [
 ]
 
 
-def answered(name: str, *, option: bool) -> Case:
-    """A solicitation that may be asked is answered, as one of any vif is."""
-    ask = frames6.ns("fd00::2", mac=MINE, dst=TO, option=option)
+def answered(name: str, *options: Packet) -> Case:
+    """A solicitation that may be sent is answered, as one of any vif is."""
+    ask = eth(TO, MINE, ns("fd00::2", *options))
     reply = frames6.na(ask, s.VM2_MAC, "fd00::2")
     return tx(name, s.CHECKED, ask, s.CHECKED, reply, ((s.BLUE, "arp_virtual_stitch"),))
 
 
 ND = [
-    answered("NS", option=True),
-    answered("NS without option", option=False),
+    answered("NS", sll(MINE)),
+    answered("NS without option"),
+    answered("NS with two options", sll(MINE), sll(MINE)),
     refused("NS as another", Drop.SOURCE_ND, ns("fd00::2", sll(OTHER))),
     refused("NS, the second option lies", Drop.SOURCE_ND, ns("fd00::2", sll(MINE), sll(STRANGE))),
     refused("NS, more options than are read", Drop.SOURCE_ND, ns("fd00::2", *[sll(MINE)] * 7)),

@@ -46,6 +46,9 @@ def test_a_difference_is_named() -> None:
     [
         ("VR_ABI_VERSION", names.ABI_VERSION),
         ("VR_MAX_VIFS", names.MAX_VIFS),
+        ("VR_SOURCE_BITS", names.SOURCE_BITS),
+        ("VR_SRC_MACS", names.SRC_MACS),
+        ("VR_SPARES", names.SPARES),
         ("VR_VIF_NONE", names.VIF_NONE),
         ("VR_VRF_NONE", names.VRF_NONE),
         ("VR_LABEL_NONE", names.LABEL_NONE),
