@@ -13,7 +13,7 @@ from tests.system.compile import ROOT
 from vrouter.host import netns
 from vrouter.lab import state
 
-CASES = ("same-host", "vxlan", "mplsoudp", "mplsogre")
+CASES = ("same-host", "vxlan", "mplsoudp", "mplsogre", "vhost")
 KEYS = ["case", "metric", "unit", "ours", "peers", "ratios"]
 
 
@@ -44,7 +44,7 @@ def test_it_lists_its_cases() -> None:
     assert tuple(line.split()[0] for line in done.stdout.splitlines()) == CASES
     for line in done.stdout.splitlines():
         assert "tcp" in line
-        assert "pps" in line
+        assert ("rtt" if line.startswith("vhost") else "pps") in line
 
 
 def test_a_wrong_case_is_answered_with_the_right_ones() -> None:

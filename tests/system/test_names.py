@@ -16,6 +16,7 @@ import pytest
 
 from tests.system.helpers import SOURCE, unique
 from vrouter.dpcore import libbpf, link, loader
+from vrouter.dpcore.errors import Refused
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.object import OBJECT
 from vrouter.host import netns
@@ -88,7 +89,9 @@ def test_two_instances_never_touch_each_other(name: str) -> None:
     # from one namespace the other's instance can be neither loaded nor attached to
     process = command(name, "load", "--name", spaces[1])
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 3 and "belongs to another network namespace" in error
+    assert process.returncode == 3 and f"has vRouter '{name}' already" in error
+    with netns.enter(name), pytest.raises(Refused, match="belongs to another network namespace"):
+        loader.load(instances[1])
     run(name, "unload", "--name", name)
     assert ids(instances[1]) == second
     # only the size that is named changes

@@ -267,7 +267,7 @@ MISTAKES = [
     ("nh --create 5000 --type 5", REFUSED, "nexthops=N"),
     ("nh --get 3999", REFUSED, "nh --list"),
     ("rt -c -v 1 -f 0 -p 10.0.0 -l 24 -n 1", USAGE, "write it as"),
-    ("rt -c -v 1 -f 0 -p 10.0.0.1 -l 33 -n 1", USAGE, "0 to 32"),
+    ("rt -c -v 1 -f 0 -p 10.0.0.1 -l 33 -n 1", USAGE, "has 32 bits"),
     ("rt -c -v 1 -f 0 -p 10.0.0.1 -l 24 -n 1", USAGE, "write -p 10.0.0.0"),
     ("rt -c -v 64 -f 0 -p 10.0.0.1 -l 32 -n 1", REFUSED, "vrfs=N"),
     ("rt -c -v 1 -f 1 -e 02:00:00:00:00 -n 1", USAGE, "not a MAC address"),
