@@ -331,9 +331,9 @@ static __always_inline int vr_nd_host(struct __sk_buff *skb, struct vr_packet *p
 		return vr_xconnect(skb, pkt);
 	rt = vr_inet6_lookup(pkt->vrf, &nd->target);
 	vif = vr_vif_get(pkt->vif);
-	if (!vif || !rt || !(rt->flags & VR_RT_ARP_PROXY))
+	if (!vif || (vif->type != VIF_TYPE_GATEWAY && !(rt && rt->flags & VR_RT_ARP_PROXY)))
 		return vr_xconnect(skb, pkt);
-	return vr_nd_answer_here(skb, pkt, nd, vif->mac, vr_arp_is_gateway(rt));
+	return vr_nd_answer_here(skb, pkt, nd, vif->mac, rt && vr_arp_is_gateway(rt));
 }
 
 #endif /* VR_ND_H */

@@ -82,7 +82,7 @@ def _underlay6(packet: Packet) -> Outcome:
     except nd.BadNdError:
         return packet.drop(Drop.INVALID_ARP)
     if message is not None:
-        handle = nd.from_host if packet.vif.type == VifType.HOST else nd.from_underlay
+        handle = nd.from_host if packet.vif.is_host else nd.from_underlay
         return handle(packet, message)
     ip = parse_ipv6(packet.l3_data)
     if packet.l2.multicast or _stays_on_link(ip.dst):

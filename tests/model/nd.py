@@ -16,6 +16,7 @@ from .const import (
     RouteFlag,
     Trap,
     VifFlag,
+    VifType,
 )
 from .packet import Outcome, Packet
 from .wire import IPV6_LEN, BadPacketError, IPv6, advertisement, parse_ipv6, upper_layer
@@ -171,11 +172,13 @@ def from_underlay(packet: Packet, nd: Nd) -> Outcome:
 
 
 def from_host(packet: Packet, nd: Nd) -> Outcome:
-    """ND of the host's stack, once the underlay speaks IPv6: proxied targets are answered."""
+    """ND of the host's stack, once the underlay speaks IPv6: proxied targets are answered, and
+    all that a Gateway vif asks for."""
     if nd.type != ICMP6_NS or nd.dad:
         return packet.xconnect()
     found = packet.state.lookup(packet.vrf, nd.target)
-    if found is None or not found.has(RouteFlag.ARP_PROXY):
+    proxied = found is not None and found.has(RouteFlag.ARP_PROXY)
+    if not proxied and packet.vif.type != VifType.GATEWAY:
         return packet.xconnect()
-    router = arp.is_gateway(packet, found)
+    router = found is not None and arp.is_gateway(packet, found)
     return packet.send(packet.vif, advertisement(packet.frame, nd.target, packet.vif.mac, router))

@@ -212,7 +212,8 @@ class BridgeTable:
         index = self._slots.allocate()
         self._fill(index, key, word)
         try:
-            self._hash.set(key, index.to_bytes(4, sys.byteorder), create_only=True)
+            with self._noted(Operation.ADD, [self._entry(key, word, index)]):
+                self._hash.set(key, index.to_bytes(4, sys.byteorder), create_only=True)
         except Refused:
             # dp-core has learnt that very MAC meanwhile
             self._give_up(index)
