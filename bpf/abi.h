@@ -300,10 +300,22 @@ struct vr_nexthop {
 	__u8 type;		/* enum vr_nh_type */
 	__u8 family;		/* VR_AF_* */
 	__u8 rewrite_len;
-	__u8 reserved;
+	__u8 hash_fields;	/* ECMP: enum vr_hash_field; 0 = all */
 	__u8 rw_dst_mac[6];	/* L3 VXLAN: the remote router's MAC */
 	__u8 rewrite[VR_REWRITE_MAX];	/* L2 header, wire order: dmac smac type */
 };
+
+/* ECMP: the fields of a packet that pick the member, beside the ingress */
+enum vr_hash_field {
+	VR_HASH_PROTO = 0x1,
+	VR_HASH_SIP = 0x2,
+	VR_HASH_SPORT = 0x4,
+	VR_HASH_DIP = 0x8,
+	VR_HASH_DPORT = 0x10,
+};
+
+#define VR_HASH_ALL	0x1f
+#define VR_MAX_ECMP	256	/* members of an ECMP composite */
 
 struct vr_nh_member {
 	__u32 nh;

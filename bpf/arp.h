@@ -64,14 +64,21 @@ static __always_inline int vr_bridge_to(struct __sk_buff *skb, struct vr_packet 
 	return VR_GO_ON;
 }
 
-/* Goes on with the broadcast entry. A vif may have a VRF of its own for that. */
+/*
+ * A frame for a group goes on with the broadcast entry. A vif may have a VRF of its
+ * own for that, and where IGMP is heard, groups may have entries.
+ */
 static __always_inline int vr_broadcast(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	struct vr_vif *vif = vr_vif_get(pkt->vif);
+	__u8 group[ETH_ALEN];
 
 	if (vif && vif->mcast_vrf != VR_VRF_NONE && !pkt->lookups &&
 	    !(pkt->flags & VP_FROM_TUNNEL))
 		pkt->vrf = vif->mcast_vrf;
+	if (vif && vif->flags & VIF_FLAG_IGMP && !bpf_skb_load_bytes(skb, 0, group, ETH_ALEN) &&
+	    group[0] & 1 && vr_has_entry(group, pkt->vrf))
+		return vr_bridge_to(skb, pkt, group);
 	return vr_bridge_to(skb, pkt, vr_broadcast_mac);
 }
 

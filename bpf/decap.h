@@ -35,8 +35,7 @@ static __always_inline int vr_load_word(struct __sk_buff *skb, __u32 off, __u32 
 /* Does the payload that @nh names begin with an Ethernet header? */
 static __always_inline int vr_nh_wants_l2(const struct vr_nexthop *nh)
 {
-	return nh->family == VR_AF_BRIDGE || nh->type == NH_TYPE_COMPOSITE ||
-	       nh->type == NH_TYPE_L2_RECEIVE;
+	return nh->family == VR_AF_BRIDGE || nh->type == NH_TYPE_L2_RECEIVE;
 }
 
 /* Takes pkt->nh as what the label or VNI named; its VRF becomes the packet's. */
@@ -47,6 +46,7 @@ static __always_inline struct vr_nexthop *vr_enter_nh(struct vr_packet *pkt)
 	if (!nh)
 		return NULL;
 	pkt->vrf = nh->vrf;
+	pkt->label_nh = pkt->nh;
 	if (nh->flags & NH_FLAG_UNKNOWN_UC_FLOOD)
 		pkt->flags |= VP_UUC_FLOOD;
 	return nh;
@@ -109,6 +109,29 @@ static __always_inline int vr_open_frame(struct __sk_buff *skb, struct vr_packet
 	return vr_parse_l2(skb, pkt) ? VR_DROP_INVALID_PACKET : 0;
 }
 
+/* Does the label belong to the fabric's multicast tree? Low labels never do. */
+static __always_inline int vr_is_wrapped(const struct vr_packet *pkt, const struct vr_inner *in,
+					 const struct vr_nexthop *nh)
+{
+	return !in->l2 && pkt->label >= VR_MIN_MCAST_LABEL && nh->type == NH_TYPE_COMPOSITE &&
+	       nh->family == VR_AF_BRIDGE;
+}
+
+/* Passes over what stands between such a label and the frame; pkt->label becomes the VNI. */
+static __always_inline int vr_unwrap(struct __sk_buff *skb, struct vr_packet *pkt,
+				     struct vr_inner *in)
+{
+	__u32 control, vni;
+
+	if (vr_load_word(skb, in->off, &control) || control)
+		return VR_DROP_INVALID_PACKET;
+	in->off += VR_WRAP_LEN;
+	if (vr_load_word(skb, in->off - sizeof(vni), &vni))
+		return VR_DROP_INVALID_PACKET;
+	pkt->label = vni >> 8;
+	return 0;
+}
+
 /* Takes the outer header off a bare IP packet; the outer Ethernet stays. */
 static __always_inline int vr_open_packet(struct __sk_buff *skb, struct vr_packet *pkt,
 					  const struct vr_inner *in)
@@ -133,10 +156,13 @@ static __always_inline int vr_open(struct __sk_buff *skb, struct vr_packet *pkt,
 				   struct vr_inner *in, __be32 tun_sip)
 {
 	struct vr_nexthop *nh = vr_enter_nh(pkt);
-	int reason;
+	int reason, wrapped;
 
 	if (!nh)
 		return VR_DROP_INVALID_NH;
+	wrapped = vr_is_wrapped(pkt, in, nh);
+	if (wrapped && vr_unwrap(skb, pkt, in))
+		return VR_DROP_INVALID_PACKET;
 	reason = in->l2 || vr_nh_wants_l2(nh) ? vr_open_frame(skb, pkt, in)
 					      : vr_open_packet(skb, pkt, in);
 	if (reason)
@@ -144,7 +170,8 @@ static __always_inline int vr_open(struct __sk_buff *skb, struct vr_packet *pkt,
 	pkt->flags |= VP_FROM_TUNNEL;
 	pkt->tun_sip = tun_sip;
 	vr_trace(skb, pkt, VR_EV_DECAP);
-	pkt->label = VR_LABEL_NONE;
+	if (!wrapped)
+		pkt->label = VR_LABEL_NONE;
 	return 0;
 }
 

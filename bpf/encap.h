@@ -17,6 +17,7 @@
 #define VR_VXLAN_VNI		0x08000000u
 #define VR_VXLAN_ROUTER_ALERT	0x01000000u
 #define VR_ETH_P_MPLS		0x8847
+#define VR_MIN_MCAST_LABEL	1024u	/* below it a label is never one of a multicast tree */
 
 #define NH_FLAG_TUNNELS (NH_FLAG_TUNNEL_GRE | NH_FLAG_TUNNEL_UDP_MPLS | NH_FLAG_TUNNEL_VXLAN)
 
@@ -29,6 +30,8 @@ struct vr_outer {
 	__be16 sport;
 	__u8 ttl;		/* of the MPLS label */
 	__u8 has_eth;		/* an Ethernet header goes inside */
+	__u8 wrap;		/* bytes of struct vr_wrap behind the label: 0 or VR_WRAP_LEN */
+	__u32 vni;		/* in that; VR_LABEL_NONE = none */
 	struct ethhdr eth;
 };
 
@@ -47,6 +50,17 @@ struct vr_vxlan_hdr {
 	__be32 flags, vni;
 };
 
+/* Multicast frames on the fabric's tree: between label and frame a control word and
+ * a whole VXLAN packet's headers, which tell the network. */
+struct vr_wrap {
+	__be32 control;		/* 0 */
+	struct iphdr ip;
+	struct vr_vxlan_hdr vxlan;
+};
+
+#define VR_WRAP_LEN	40
+_Static_assert(sizeof(struct vr_wrap) == VR_WRAP_LEN, "vr_wrap is on the wire");
+
 /* One of NH_FLAG_TUNNELS, or 0. */
 static __always_inline __u32 vr_tunnel_kind(const struct vr_nexthop *nh)
 {
@@ -58,13 +72,15 @@ static __always_inline __u32 vr_tunnel_kind(const struct vr_nexthop *nh)
 }
 
 /* Bytes from the end of the outer Ethernet to the inner packet or frame. */
-static __always_inline __u32 vr_outer_len(__u32 kind)
+static __always_inline __u32 vr_outer_len(const struct vr_outer *o)
 {
-	if (kind == NH_FLAG_TUNNEL_VXLAN)
-		return sizeof(struct iphdr) + sizeof(struct vr_vxlan_hdr);
-	if (kind == NH_FLAG_TUNNEL_UDP_MPLS)
-		return sizeof(struct iphdr) + sizeof(struct vr_mpls_udp);
-	return sizeof(struct iphdr) + sizeof(struct vr_gre_mpls);
+	__u32 len = sizeof(struct iphdr) + o->wrap;
+
+	if (o->kind == NH_FLAG_TUNNEL_VXLAN)
+		return len + sizeof(struct vr_vxlan_hdr);
+	if (o->kind == NH_FLAG_TUNNEL_UDP_MPLS)
+		return len + sizeof(struct vr_mpls_udp);
+	return len + sizeof(struct vr_gre_mpls);
 }
 
 /* Reads what the outer header needs, before the packet is changed. */
@@ -123,7 +139,7 @@ static __always_inline int vr_outer_take_tag(struct __sk_buff *skb, struct vr_ou
 static __always_inline int vr_outer_grow(struct __sk_buff *skb, const struct vr_outer *o)
 {
 	__u32 inner = (o->has_eth ? ETH_HLEN : 0) + o->vlan_len;
-	__u32 room = vr_outer_len(o->kind) + inner;
+	__u32 room = vr_outer_len(o) + inner;
 	__u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
 
 	if (o->kind == NH_FLAG_TUNNEL_GRE)
@@ -142,7 +158,7 @@ static __always_inline int vr_outer_grow(struct __sk_buff *skb, const struct vr_
 }
 
 static __always_inline void vr_outer_ip(struct iphdr *ip, const struct vr_outer *o,
-					const struct vr_nexthop *nh, __u32 len)
+					const struct vr_nexthop *nh, __u32 len, __u8 proto)
 {
 	__u16 *half = (__u16 *)ip;
 	__u32 sum = 0;
@@ -154,7 +170,7 @@ static __always_inline void vr_outer_ip(struct iphdr *ip, const struct vr_outer 
 	ip->id = o->id;
 	ip->frag_off = 0;
 	ip->ttl = 64;
-	ip->protocol = o->kind == NH_FLAG_TUNNEL_GRE ? IPPROTO_GRE : IPPROTO_UDP;
+	ip->protocol = proto;
 	ip->check = 0;
 	ip->saddr = nh->sip;
 	ip->daddr = nh->dip;
@@ -211,11 +227,26 @@ static __always_inline int vr_outer_tunnel(struct __sk_buff *skb, const struct v
 	return 0;
 }
 
+/* Writes the headers that tell the network, behind the label. */
+static __always_inline int vr_outer_wrap(struct __sk_buff *skb, const struct vr_outer *o,
+					 const struct vr_nexthop *nh, __u32 ip_len)
+{
+	__u32 before = vr_outer_len(o) - VR_WRAP_LEN;
+	struct vr_wrap wrap = {};
+	__u32 len = ip_len - before - sizeof(wrap.control);
+
+	vr_outer_ip(&wrap.ip, o, nh, len, IPPROTO_UDP);
+	vr_outer_udp(&wrap.vxlan.udp, o, VR_PORT_VXLAN, len);
+	wrap.vxlan.flags = bpf_htonl(VR_VXLAN_VNI);
+	wrap.vxlan.vni = bpf_htonl(o->vni << 8);
+	return bpf_skb_store_bytes(skb, ETH_HLEN + before, &wrap, sizeof(wrap), 0) ? -1 : 0;
+}
+
 /* The inner Ethernet header and tags. L3 VXLAN leads the frame to the far router. */
 static __always_inline int vr_outer_inner(struct __sk_buff *skb, const struct vr_outer *o,
 					  const struct vr_nexthop *nh, const struct vr_vif *oif)
 {
-	__u32 off = ETH_HLEN + vr_outer_len(o->kind);
+	__u32 off = ETH_HLEN + vr_outer_len(o);
 	struct ethhdr eth = o->eth;
 
 	if (o->kind == NH_FLAG_TUNNEL_VXLAN && nh->flags & NH_FLAG_L3_VXLAN) {
@@ -244,8 +275,11 @@ static __always_inline int vr_outer_write(struct __sk_buff *skb, const struct vr
 		return -1;
 	__builtin_memcpy(eth, nh->rewrite, 2 * ETH_ALEN);
 	eth->h_proto = bpf_htons(ETH_P_IP);
-	vr_outer_ip((void *)(eth + 1), o, nh, ip_len);
+	vr_outer_ip((void *)(eth + 1), o, nh, ip_len,
+		    o->kind == NH_FLAG_TUNNEL_GRE ? IPPROTO_GRE : IPPROTO_UDP);
 	if (vr_outer_tunnel(skb, o, label, ip_len))
+		return -1;
+	if (o->wrap && vr_outer_wrap(skb, o, nh, ip_len))
 		return -1;
 	return o->has_eth ? vr_outer_inner(skb, o, nh, oif) : 0;
 }

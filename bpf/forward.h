@@ -11,6 +11,7 @@
 
 #include "arp.h"
 #include "decap.h"
+#include "ecmp.h"
 
 /* A unicast MAC that no entry has. */
 static __always_inline int vr_unknown_unicast(struct __sk_buff *skb, struct vr_packet *pkt)
@@ -88,46 +89,6 @@ __noinline int vr_inet_input(struct __sk_buff *skb, struct vr_packet *pkt)
 	default:
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
 	}
-}
-
-/* The MAC of an IPv4 group (RFC 1112), for a nexthop that is for multicast. */
-static __always_inline int vr_encap_group(struct __sk_buff *skb, const struct vr_packet *pkt,
-					  __u8 *mac)
-{
-	__u8 group[4];
-
-	if (pkt->proto != bpf_htons(ETH_P_IP))
-		return 0;
-	if (bpf_skb_load_bytes(skb, pkt->l3 + offsetof(struct iphdr, daddr), group, sizeof(group)))
-		return -1;
-	if (group[0] >> 4 != 0xe)
-		return 0;
-	mac[0] = 0x01;
-	mac[1] = 0x00;
-	mac[2] = 0x5e;
-	mac[3] = group[1] & 0x7f;
-	mac[4] = group[2];
-	mac[5] = group[3];
-	return 0;
-}
-
-/* Puts the MACs of an L3 nexthop on; the EtherType (or tag) is that of the payload. */
-static __always_inline int vr_encap_rewrite(struct __sk_buff *skb, const struct vr_packet *pkt,
-					    const struct vr_nexthop *nh)
-{
-	__u8 macs[2 * ETH_ALEN];
-	struct ethhdr *eth;
-
-	if (nh->rewrite_len < ETH_HLEN)
-		return 0;
-	__builtin_memcpy(macs, nh->rewrite, sizeof(macs));
-	if (nh->flags & NH_FLAG_MULTICAST && vr_encap_group(skb, pkt, macs))
-		return -1;
-	eth = vr_bytes(skb, 0, ETH_HLEN);
-	if (!eth)
-		return -1;
-	__builtin_memcpy(eth, macs, sizeof(macs));
-	return 0;
 }
 
 /* Nexthop Encap: to a vif of this host. */
@@ -225,9 +186,7 @@ __noinline int vr_nexthop(struct __sk_buff *skb, struct vr_packet *pkt)
 	case NH_TYPE_RESOLVE:
 		return vr_resolve(skb, pkt);
 	case NH_TYPE_COMPOSITE:
-		if (pkt->flags & VP_L3)
-			return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
-		return vr_flood(skb, pkt);
+		return nh->flags & NH_FLAG_ECMPS ? vr_ecmp(skb, pkt) : VR_FLOOD;
 	case NH_TYPE_DISCARD:
 		VR_COUNT_VRF(pkt->vrf, discards);
 		return vr_drop(skb, pkt, VR_DROP_DISCARD);

@@ -136,20 +136,24 @@ static __always_inline int vr_input(struct __sk_buff *skb, struct vr_packet *pkt
 static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	struct vr_again *again = vr_again_get(skb);
-	__u32 what, param;
+	__u32 what, param, flags;
 
 	if (!again)
 		return vr_drop(skb, pkt, VR_DROP_RECIRCULATION);
 	pkt->nh = again->nh;
 	pkt->vif = again->vif;
 	pkt->vrf = again->vrf;
+	pkt->label = again->label;
+	pkt->tun_sip = again->tun_sip;
+	pkt->vif_type = again->vif_type;
+	flags = again->flags;
 	what = again->what;
 	param = again->param;
 	again->mark = 0;
 	skb->mark = 0;
 	if (vr_parse_l2(skb, pkt))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-	pkt->flags |= VP_AGAIN;
+	pkt->flags |= VP_AGAIN | flags;
 	if (what == VR_AGAIN_FLOOD)
 		return vr_flood_again(skb, pkt, param);
 	return vr_trap(skb, pkt, param, 0);

@@ -25,6 +25,7 @@
 #endif
 
 #define VR_GO_ON	(-2)	/* not decided yet: apply pkt->nh */
+#define VR_FLOOD	(-4)	/* pkt->nh is a composite whose members all get a copy */
 #define VR_MAX_LOOKUPS	4
 
 enum vr_packet_flag {
@@ -43,6 +44,7 @@ struct vr_packet {
 	__u32 nh;
 	__u32 label;		/* VR_LABEL_NONE = none */
 	__u32 flags;		/* enum vr_packet_flag */
+	__u32 label_nh;		/* what the label or VNI named; 0 = it had none */
 	__be32 tun_sip;		/* outer source, of a decapsulated packet */
 	__u16 vif;		/* idx of the ingress vif */
 	__u16 vrf;

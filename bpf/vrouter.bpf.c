@@ -16,6 +16,7 @@ const volatile enum vr_vif_flag vr_btf_vif_flag = VIF_FLAG_POLICY;
 const volatile enum vr_vif_type vr_btf_vif_type = VIF_TYPE_HOST;
 const volatile enum vr_nh_flag vr_btf_nh_flag = NH_FLAG_VALID;
 const volatile enum vr_nh_type vr_btf_nh_type = NH_TYPE_DEAD;
+const volatile enum vr_hash_field vr_btf_hash_field = VR_HASH_PROTO;
 const volatile enum vr_route_flag vr_btf_route_flag = VR_RT_LABEL_VALID;
 const volatile enum vr_bridge_flag vr_btf_bridge_flag = VR_BE_VALID;
 const volatile enum vr_drop_reason vr_btf_drop_reason = VR_DROP_INVALID;
@@ -27,8 +28,8 @@ const struct vr_event *const volatile vr_btf_event = 0;
 const struct vr_test_copy *const volatile vr_btf_test_copy = 0;
 const struct vr_agent_hdr *const volatile vr_btf_agent_hdr = 0;
 
-/* A nexthop leads to at most one further look-up, of which there are four. */
-#define VR_MAX_STEPS	(VR_MAX_LOOKUPS + 2)
+/* Each look-up leads to a nexthop, and that to the member of an ECMP composite at most. */
+#define VR_MAX_STEPS	(2 * (VR_MAX_LOOKUPS + 1))
 
 static __always_inline void vr_packet_init(struct __sk_buff *skb, struct vr_packet *pkt,
 					   const struct vr_vif *vif)
@@ -71,6 +72,9 @@ int vr_dpcore(struct __sk_buff *skb)
 	verdict = vr_input(skb, &pkt);
 	for (int i = 0; i < VR_MAX_STEPS && verdict == VR_GO_ON; i++)
 		verdict = vr_nexthop(skb, &pkt);
+	/* from here, for the sake of the verifier's limit of eight frames */
+	if (verdict == VR_FLOOD)
+		return vr_flood(skb, &pkt);
 	if (verdict == VR_GO_ON)
 		return vr_drop(skb, &pkt, VR_DROP_PKT_LOOP);
 	return verdict;

@@ -109,15 +109,19 @@ def sent_vxlan(vni: int, frame: bytes, sport: int, *, id: int = 7, dst: str = FA
     return _sent(UDP(sport=sport, dport=4789, chksum=0) / head / Raw(frame), id, dst)
 
 
-def sent_mplsoudp(number: int, data: bytes, sport: int, *, ttl: int = 64, id: int = 7) -> bytes:
+def sent_mplsoudp(
+    number: int, data: bytes, sport: int, *, ttl: int = 64, id: int = 7, dst: str = FAR_IP
+) -> bytes:
     """The MPLSoUDP packet that dp-core must make of a frame or an IP packet."""
     body = Raw(label(number, ttl=ttl) + data)
-    return _sent(UDP(sport=sport, dport=6635, chksum=0) / body, id, FAR_IP)
+    return _sent(UDP(sport=sport, dport=6635, chksum=0) / body, id, dst)
 
 
-def sent_mplsogre(number: int, data: bytes, *, ttl: int = 64, id: int = 7) -> bytes:
+def sent_mplsogre(
+    number: int, data: bytes, *, ttl: int = 64, id: int = 7, dst: str = FAR_IP
+) -> bytes:
     """The MPLSoGRE packet that dp-core must make of a frame or an IP packet."""
-    return _sent(GRE(proto=0x8847) / Raw(label(number, ttl=ttl) + data), id, FAR_IP)
+    return _sent(GRE(proto=0x8847) / Raw(label(number, ttl=ttl) + data), id, dst)
 
 
 def _sent(payload: Packet, id: int, dst: str) -> bytes:

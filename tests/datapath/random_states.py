@@ -20,7 +20,18 @@ PREFIX = "random-"
 NEXTHOPS = range(1, 60)
 VRFS = (0, 1, 1, 2, 3, 4)
 KINDS = (NhFlag.TUNNEL_GRE, NhFlag.TUNNEL_UDP_MPLS, NhFlag.TUNNEL_VXLAN)
-COMPOSITES = (NhFlag.MULTICAST, NhFlag.COMPOSITE_ENCAP, NhFlag.COMPOSITE_EVPN)
+COMPOSITES = (
+    NhFlag.MULTICAST,
+    NhFlag.MULTICAST,
+    NhFlag.MULTICAST | NhFlag.VALIDATE_MCAST_SRC,
+    NhFlag.COMPOSITE_ENCAP,
+    NhFlag.COMPOSITE_EVPN,
+    NhFlag.COMPOSITE_FABRIC,
+    NhFlag.COMPOSITE_TOR,
+    NhFlag.COMPOSITE_ECMP,
+    NhFlag.COMPOSITE_ECMP,
+    NhFlag.COMPOSITE_LU_ECMP,
+)
 OIFS = (s.VM1, s.VM2, s.RED, s.UUF, s.NARROW, s.HOST, s.FABRIC, s.FABRIC, s.GONE)
 
 
@@ -40,6 +51,7 @@ def _nexthop(r: random.Random, number: int) -> Nexthop:
     family = Family.INET if kind == NhType.RECEIVE else r.choice((Family.INET, Family.BRIDGE))
     rewrite = b""
     members: tuple[Member, ...] = ()
+    fields = 0
     if kind == NhType.TUNNEL:
         flags |= r.choice((*KINDS, *KINDS, NhFlag(0)))
         flags |= r.choice((NhFlag(0), NhFlag.L3_VXLAN))
@@ -51,6 +63,8 @@ def _nexthop(r: random.Random, number: int) -> Nexthop:
     elif kind == NhType.COMPOSITE:
         flags |= r.choice(COMPOSITES)
         members = _members(r, number)
+        if flags & (NhFlag.COMPOSITE_ECMP | NhFlag.COMPOSITE_LU_ECMP):
+            fields = r.choice((0, 0, r.getrandbits(5)))
     return Nexthop(
         number,
         kind,
@@ -59,10 +73,11 @@ def _nexthop(r: random.Random, number: int) -> Nexthop:
         r.choice(VRFS),
         r.choice(OIFS),
         s.SELF,
-        r.choice((s.FAR, s.OTHER)),
+        r.choice((s.FAR, s.OTHER, s.TOR_IP)),
         rewrite,
         r.choice(MACS),
         members,
+        fields,
     )
 
 
@@ -105,6 +120,6 @@ def random_state(seed: int) -> State:
     # the fabric must know this host's address, or no tunnel is ever opened
     own = [nh.id for nh in state.nexthops.values() if nh.type == NhType.RECEIVE] or [999]
     state.add(Route(0, IPv4Network("172.30.0.1/32"), own[0]))
-    state.mpls = {label: _any_nexthop(r) for label in LABELS if 16 <= label < 1024}
+    state.mpls = {label: _any_nexthop(r) for label in LABELS if 16 <= label < 2048}
     state.vxlan = {vni: _any_nexthop(r) for vni in VNIS if vni}
     return state

@@ -28,7 +28,7 @@ from vrouter.dpcore import libbpf, loader, records
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.maps import open_map
-from vrouter.dpcore.names import Family, NhFlag, NhType, RouteFlag, VifFlag
+from vrouter.dpcore.names import Family, HashField, NhFlag, NhType, RouteFlag, VifFlag
 from vrouter.dpcore.names import VifType as CoreVifType
 from vrouter.dpcore.ringbuf import RingReader
 from vrouter.dpcore.sizes import SMALL
@@ -177,6 +177,7 @@ class Rig:
                 os_ifindex=number,
                 mcast_vrf=vif.mcast_vrf,
                 xconnect=partner,
+                nh_id=vif.nh_id,
             )
         )
         wanted = VifFlag(int(vif.flags))
@@ -202,6 +203,7 @@ def _nexthop(nh: Nexthop) -> records.Nexthop:
         rewrite=nh.rewrite,
         rw_dst_mac=nh.rw_dst_mac if tunnel else None,
         members=tuple(records.Member(nh=one.nh, label=one.label) for one in nh.members),
+        hash_fields=HashField(nh.hash_fields),
     )
 
 

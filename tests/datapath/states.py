@@ -6,24 +6,38 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Network
 
-from tests.model.const import BROADCAST, Family, NhFlag, NhType, RouteFlag, VifFlag, VifType
+from tests.model.const import (
+    BROADCAST,
+    Family,
+    HashField,
+    NhFlag,
+    NhType,
+    RouteFlag,
+    VifFlag,
+    VifType,
+)
 from tests.model.state import BridgeEntry, Member, Nexthop, Route, State, Vif, ip, mac, net
 
 FABRIC, HOST, AGENT = 2, 3, 4
 VM1, VM2, RED, UUF, NO_PROXY, PROXY, NARROW, GONE = 11, 12, 13, 14, 15, 16, 17, 18
 TINY, STATS = 19, 4351
+HEARS, TREE, GUARDED = 20, 21, 22
 GATEWAY = mac("00:00:5e:00:01:00")
 NIC_MAC = mac("02:00:00:00:00:01")
 FAR_MAC = mac("02:00:00:00:00:02")
 VM1_MAC, VM2_MAC = mac("02:00:0a:01:01:01"), mac("02:00:0a:01:01:02")
 REMOTE_MAC, ROUTER_MAC = mac("02:00:0a:01:01:03"), mac("02:00:00:00:00:fe")
 SELF, FAR, OTHER = ip("172.30.0.1"), ip("172.30.0.2"), ip("172.30.0.3")
+TOR_IP, PEER = ip("172.30.0.4"), ip("172.30.0.5")
+HEARD_GROUP = mac("01:00:5e:01:02:03")
 SEED = 0x5EED1234
 BLUE, RED_VRF, MCAST = 1, 2, 3
+TREE_VRF, GUARDED_VRF, TREE_VNI = 7, 8, 5555
 BOTH = VifFlag.L2 | VifFlag.L3
 HEAD = FAR_MAC + NIC_MAC + b"\x08\x00"
 
 Kind = NhFlag
+ECMP = NhFlag.COMPOSITE_ECMP
 
 
 def _vifs(agent: bool) -> list[Vif]:
@@ -31,8 +45,11 @@ def _vifs(agent: bool) -> list[Vif]:
     vifs = [
         Vif(FABRIC, VifType.PHYSICAL, NIC_MAC, 0, BOTH | joined, xconnect=HOST),
         Vif(HOST, VifType.HOST, NIC_MAC, 0, BOTH | joined, xconnect=FABRIC),
-        Vif(VM1, VifType.VIRTUAL, GATEWAY, BLUE, BOTH),
-        Vif(VM2, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mcast_vrf=MCAST),
+        Vif(VM1, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, nh_id=11),
+        Vif(VM2, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mcast_vrf=MCAST, nh_id=22),
+        Vif(HEARS, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.IGMP),
+        Vif(TREE, VifType.VIRTUAL, GATEWAY, TREE_VRF, BOTH),
+        Vif(GUARDED, VifType.VIRTUAL, GATEWAY, GUARDED_VRF, BOTH),
         Vif(RED, VifType.VIRTUAL, GATEWAY, RED_VRF, BOTH),
         Vif(UUF, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.UNKNOWN_UC_FLOOD),
         Vif(NO_PROXY, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.NO_MAC_PROXY),
@@ -111,6 +128,53 @@ def _nexthops() -> list[Nexthop]:
         _composite(56, evpn, *many),
         _composite(57, top, Member(55), Member(56), Member(54), Member(36, 1), Member(37, 1)),
         _composite(58, top),
+        *_ecmp_nexthops(),
+        *_tree_nexthops(),
+    ]
+
+
+def _ecmp(number: int, *members: Member, fields: int = 0, more: NhFlag = ECMP) -> Nexthop:
+    flags = NhFlag.VALID | more
+    kind = NhType.COMPOSITE
+    return Nexthop(number, kind, Family.INET, flags, BLUE, members=members, hash_fields=fields)
+
+
+def _ecmp_nexthops() -> list[Nexthop]:
+    ways = Member(22), Member(32, 1030), Member(33, 1031)
+    return [
+        _ecmp(61, *ways),
+        _ecmp(62, *ways, fields=HashField.DIP),
+        _ecmp(63, *ways, more=Kind.COMPOSITE_LU_ECMP),
+        replace(_ecmp(64, Member(12), Member(31, 5001)), family=Family.BRIDGE),
+        _ecmp(65, Member(999), Member(998)),
+        _ecmp(66, *(Member(32 + i % 2, 4000 + i) for i in range(100))),
+        _ecmp(67, Member(61)),
+        _ecmp(68),
+        _ecmp(69, Member(999), Member(22), Member(998), Member(33, 1031), Member(997)),
+    ]
+
+
+def _tree_nexthops() -> list[Nexthop]:
+    """Fabric and TOR composites, and multicast of routed packets."""
+    fabric, tor, top = Kind.COMPOSITE_FABRIC, Kind.COMPOSITE_TOR, Kind.MULTICAST
+    checked = top | Kind.VALIDATE_MCAST_SRC
+    inet = Family.INET
+    return [
+        _tunnel(39, Kind.TUNNEL_UDP_MPLS, OTHER),
+        _tunnel(40, Kind.TUNNEL_GRE, OTHER),
+        _tunnel(71, Kind.TUNNEL_VXLAN, TOR_IP),
+        _tunnel(72, Kind.TUNNEL_UDP_MPLS, PEER),
+        _composite(73, fabric, Member(39, 2001), Member(40, 2002), Member(35, 1), Member(39)),
+        _composite(74, tor, Member(71, 6001)),
+        _composite(75, Kind.COMPOSITE_EVPN, Member(72, 900), Member(31, 901)),
+        _composite(76, Kind.COMPOSITE_ENCAP, Member(11), Member(12)),
+        _composite(77, top, *(Member(one) for one in (76, 73, 75, 74))),
+        _composite(78, checked, *(Member(one) for one in (76, 73, 75, 74))),
+        replace(
+            _composite(79, Kind.COMPOSITE_ENCAP, *(Member(n) for n in (26, 21, 18))), family=inet
+        ),
+        replace(_composite(80, fabric, Member(39, 2101), Member(40, 2102)), family=inet),
+        replace(_composite(81, top, Member(79), Member(80), Member(75)), family=inet),
     ]
 
 
@@ -153,6 +217,15 @@ def _routes() -> list[Route]:
         route(BLUE, "10.1.9.9/32", 26),
         route(BLUE, "10.1.9.1/32", 35, label=5001, flags=proxy, stitch=VM1_MAC),
         route(BLUE, "10.1.9.2/32", 21, flags=proxy, stitch=REMOTE_MAC),
+        route(BLUE, "10.1.10.0/24", 61),
+        route(BLUE, "10.1.11.0/24", 62),
+        route(BLUE, "10.1.12.0/24", 63, label=77),
+        route(BLUE, "10.1.13.0/24", 65),
+        route(BLUE, "10.1.14.0/24", 66),
+        route(BLUE, "10.1.15.0/24", 67),
+        route(BLUE, "10.1.16.0/24", 68),
+        route(BLUE, "10.1.17.0/24", 69),
+        route(BLUE, "225.0.0.0/8", 81),
         route(4, "10.0.0.0/8", 43),
         route(RED_VRF, "0.0.0.0/0", 34, label=77),
         route(9, "10.1.8.1/32", 21),
@@ -181,6 +254,10 @@ def _bridge() -> list[BridgeEntry]:
         (BLUE, mac("02:00:0a:01:01:10"), 38, 5001),
         (BLUE, mac("02:00:0a:01:01:11"), 34, 5001),
         (BLUE, BROADCAST, 53, None),
+        (BLUE, mac("02:00:0a:01:01:12"), 64, None),
+        (BLUE, HEARD_GROUP, 3, None),
+        (TREE_VRF, BROADCAST, 77, TREE_VNI),
+        (GUARDED_VRF, BROADCAST, 78, None),
         (RED_VRF, VM1_MAC, 13, None),
         (RED_VRF, GATEWAY, 3, None),
         (RED_VRF, BROADCAST, 54, None),
@@ -192,8 +269,22 @@ def _bridge() -> list[BridgeEntry]:
 
 
 MPLS = {1000: 21, 1001: 11, 1002: 41, 1003: 53, 1004: 43, 1005: 3, 1006: 999, 1007: 7, 1008: 32}
+MPLS |= {1100: 77, 1101: 78, 1102: 81, 1103: 61, 1104: 64, 1017: 61, 1018: 77, 1019: 81}
 MPLS |= {1009: 51, 1010: 52, 1011: 5, 1012: 1, 1013: 13, 1014: 42, 1015: 6, 1016: 18}
-VNIS = {5001: 41, 5002: 42, 5003: 53, 5004: 11, 5005: 999, 5006: 43, 5007: 31, 5008: 3, 5009: 21}
+VNIS = {
+    5010: 77,
+    5011: 78,
+    5012: 64,
+    5001: 41,
+    5002: 42,
+    5003: 53,
+    5004: 11,
+    5005: 999,
+    5006: 43,
+    5007: 31,
+    5008: 3,
+    5009: 21,
+}
 
 
 def base(name: str, *, agent: bool) -> State:

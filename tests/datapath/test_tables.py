@@ -13,9 +13,11 @@ from . import (
     cases_bridge,
     cases_composite,
     cases_decap,
+    cases_ecmp,
     cases_encap,
     cases_l3,
     cases_malformed,
+    cases_tree,
     cases_xconnect,
 )
 from .agree import first_difference
@@ -30,9 +32,11 @@ TABLES = {
     "bridge": cases_bridge.CASES,
     "composite": cases_composite.CASES,
     "decap": cases_decap.CASES,
+    "ecmp": cases_ecmp.CASES,
     "encap": cases_encap.CASES,
     "l3": cases_l3.CASES,
     "malformed": cases_malformed.CASES,
+    "tree": cases_tree.CASES,
     "xconnect": cases_xconnect.CASES,
 }
 CUT_AT = range(14, 130)

@@ -8,9 +8,12 @@ ETH_ARP = 0x0806
 ETH_IPV6 = 0x86DD
 ETH_VLAN = (0x8100, 0x88A8)
 
+PROTO_ICMP = 1
 PROTO_TCP = 6
 PROTO_UDP = 17
 PROTO_GRE = 47
+PROTO_ICMPV6 = 58
+PROTO_SCTP = 132
 
 GRE_CSUM = 0x8000
 GRE_KEY = 0x2000
@@ -34,6 +37,8 @@ BROADCAST = b"\xff" * 6
 VRF_NONE = 65535
 MAX_LOOKUPS = 4
 MAX_TAGS = 8
+MIN_MCAST_LABEL = 1024
+WRAP_LEN = 40
 TTL = 64
 
 
@@ -56,6 +61,7 @@ class VifFlag(IntFlag):
     NO_MAC_PROXY = 0x1000
     UNKNOWN_UC_FLOOD = 0x10000
     MAC_PROXY = 0x100000
+    IGMP = 0x2000000
 
 
 class NhType(IntEnum):
@@ -82,11 +88,23 @@ class NhFlag(IntFlag):
     TUNNEL_VXLAN = 0x80
     COMPOSITE_FABRIC = 0x200
     COMPOSITE_ECMP = 0x400
+    COMPOSITE_LU_ECMP = 0x800
     COMPOSITE_EVPN = 0x1000
     COMPOSITE_ENCAP = 0x2000
     COMPOSITE_TOR = 0x4000
     UNKNOWN_UC_FLOOD = 0x10000
     L3_VXLAN = 0x2000000
+    VALIDATE_MCAST_SRC = 0x8000000
+
+
+class HashField(IntFlag):
+    """Fields of a packet that an ECMP composite hashes; 0 stands for all."""
+
+    PROTO = 0x1
+    SIP = 0x2
+    SPORT = 0x4
+    DIP = 0x8
+    DPORT = 0x10
 
 
 class Family(IntEnum):
@@ -118,6 +136,7 @@ class Drop(IntEnum):
     INVALID_LABEL = 21
     INVALID_PROTOCOL = 22
     INTERFACE_RX_DISCARD = 23
+    INVALID_MCAST_SOURCE = 24
     INVALID_PACKET = 32
     CLONED_ORIGINAL = 35
     INVALID_VNID = 36

@@ -10,12 +10,14 @@ from .const import (
     GRE_CSUM,
     GRE_KEY,
     GRE_MPLS,
+    MIN_MCAST_LABEL,
     PROTO_GRE,
     PROTO_UDP,
     UDP_TUNNELS,
     UDP_VXLAN,
     VXLAN_I,
     VXLAN_ROUTER_ALERT,
+    WRAP_LEN,
     Drop,
     Family,
     NhType,
@@ -71,14 +73,29 @@ def _mpls(packet: Packet, ip: IPv4, at: int, data: bytes) -> Outcome:
     entry = int.from_bytes(data[:4], "big")
     if entry & 0xFF <= 1:
         return packet.drop(Drop.TTL_EXCEEDED)
-    nh_id = packet.state.mpls.get(entry >> 12)
+    label = entry >> 12
+    nh_id = packet.state.mpls.get(label)
     if not entry & 0x100 or nh_id is None:
         return packet.drop(Drop.INVALID_LABEL)
     nh = packet.state.valid_nexthop(nh_id)
     if nh is None:
         return packet.drop(Drop.INVALID_NH)
-    is_l2 = nh.family == Family.BRIDGE or nh.type in (NhType.COMPOSITE, NhType.L2_RECEIVE)
+    is_l2 = nh.family == Family.BRIDGE or nh.type == NhType.L2_RECEIVE
+    if label >= MIN_MCAST_LABEL and nh.type == NhType.COMPOSITE and nh.family == Family.BRIDGE:
+        return _wrapped(packet, ip, nh, at + 4, data[4:], packet.l3_data[at + 4 :])
     return _deliver(packet, ip, nh, at + 4, len(data) - 4, is_l2)
+
+
+def _wrapped(packet: Packet, ip: IPv4, nh: Nexthop, at: int, data: bytes, behind: bytes) -> Outcome:
+    """A frame on the multicast tree: a zero control word, the headers of a VXLAN packet (20 + 8
+    + 8 bytes) of which only the VNI is looked at, the frame.
+
+    `data` is what the outer lengths cover, `behind` what there is.
+    """
+    if len(behind) < WRAP_LEN or behind[:4] != bytes(4):
+        raise BadPacketError
+    vni = int.from_bytes(behind[WRAP_LEN - 4 : WRAP_LEN - 1], "big")
+    return _deliver(packet, ip, nh, at + WRAP_LEN, len(data) - WRAP_LEN, True, vni)
 
 
 def _vxlan(packet: Packet, ip: IPv4, at: int, data: bytes) -> Outcome:
@@ -98,7 +115,15 @@ def _vxlan(packet: Packet, ip: IPv4, at: int, data: bytes) -> Outcome:
     return _deliver(packet, ip, nh, at + 8, len(data) - 8, True)
 
 
-def _deliver(packet: Packet, ip: IPv4, nh: Nexthop, at: int, room: int, is_l2: bool) -> Outcome:
+def _deliver(
+    packet: Packet,
+    ip: IPv4,
+    nh: Nexthop,
+    at: int,
+    room: int,
+    is_l2: bool,
+    vni: int | None = None,
+) -> Outcome:
     """Take the outer headers off (`at` bytes of the L3 packet) and go on with the nexthop.
 
     The headers up to here, and the first one inside, must lie inside the outer lengths, which
@@ -106,7 +131,8 @@ def _deliver(packet: Packet, ip: IPv4, nh: Nexthop, at: int, room: int, is_l2: b
     """
     payload = packet.l3_data[at:]
     packet.outer_src = ip.src
-    packet.label = None
+    packet.label = vni
+    packet.label_nh = nh.id
     packet.l3 = not is_l2
     packet.frame = _l2_payload(payload) if is_l2 else _l3_payload(packet, payload)
     least = ETH_LEN if is_l2 else 40 if payload[0] >> 4 == 6 else 20

@@ -19,16 +19,23 @@ def bridge_input(packet: Packet) -> Outcome:
 
 
 def flood(packet: Packet) -> Outcome:
-    """Send to the broadcast entry; at the vif, a VRF for multicast takes the place of its own."""
+    """Send to the broadcast entry; at the vif, a VRF for multicast takes the place of its own.
+
+    Where IGMP is heard a group may have an entry of its own.
+    """
     if packet.vif.mcast_vrf != VRF_NONE and not packet.tunnelled:
         packet.vrf = packet.vif.mcast_vrf
+    group = packet.l2.dst
+    heard = packet.vif.has(VifFlag.IGMP) and packet.l2.multicast
+    if heard and (packet.vrf, group) in packet.state.bridge:
+        return bridge(packet, group)
     return bridge(packet, BROADCAST)
 
 
 def bridge(packet: Packet, mac: bytes | None = None) -> Outcome:
     """Look up the destination (or `mac`) in the packet's VRF and apply what it names.
 
-    Groups have no entries of their own. Unknown unicast goes to the broadcast entry if the
+    Unknown unicast goes to the broadcast entry if the
     ingress vif, or the VRF translate nexthop that brought it to this VRF, allows it.
     """
     packet.lookups += 1

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each type of nexthop does with a packet."""
 
-from . import arp, composite, decap, l2, l3, tunnel
+from . import arp, composite, decap, ecmp, l2, l3, tunnel
 from .const import (
     ETH_ARP,
     ETH_IPV4,
@@ -34,7 +34,7 @@ def apply(packet: Packet, nh_id: int) -> Outcome:
     if nh.type == NhType.VRF_TRANSLATE:
         return _translate(packet, nh)
     if nh.type == NhType.COMPOSITE:
-        return composite.replicate(packet, nh)
+        return ecmp.pick(packet, nh) if ecmp.is_ecmp(nh) else composite.replicate(packet, nh)
     if nh.type == NhType.ENCAP:
         return _encap(packet, nh)
     if nh.type == NhType.TUNNEL:
@@ -58,8 +58,15 @@ def _encap(packet: Packet, nh: Nexthop) -> Outcome:
     packet.count_vrf("l2_encaps" if nh.family == Family.BRIDGE else "encaps")
     if packet.state.is_agent(nh):
         return packet.trap(Trap.NEXTHOP)
-    if nh.family == Family.BRIDGE or len(nh.rewrite) < 14:
+    if nh.family == Family.BRIDGE:
         return packet.send(vif, packet.frame)
+    return packet.send(vif, rewritten(packet, nh))
+
+
+def rewritten(packet: Packet, nh: Nexthop) -> bytes:
+    """The frame with the MACs that an L3 nexthop gives it; BadPacketError if it has no group."""
+    if len(nh.rewrite) < 14:
+        return packet.frame
     macs = nh.rewrite[:12]
     if nh.has(NhFlag.MULTICAST) and packet.l2.proto == ETH_IPV4:
         group = packet.l3_data[16:20]
@@ -67,7 +74,7 @@ def _encap(packet: Packet, nh: Nexthop) -> Outcome:
             raise BadPacketError
         if group[0] >> 4 == 0xE:
             macs = b"\x01\x00\x5e" + bytes([group[1] & 0x7F]) + group[2:] + macs[6:]
-    return packet.send(vif, macs + packet.frame[12:])
+    return macs + packet.frame[12:]
 
 
 def _receive(packet: Packet, nh: Nexthop) -> Outcome:

@@ -46,7 +46,8 @@ class Packet:
     one with the payload's EtherType. `l3` tells that a route look-up, or a decapsulation to
     L3, made the L3 packet the payload. `outer_src` is the source of the tunnel it came by;
     `uuc_flood`, that the VRF translate nexthop it passed last floods unknown unicast;
-    `not_to_vms`, that it is ARP of another host's gateway.
+    `not_to_vms`, that it is ARP of another host's gateway; `label_nh` is the nexthop that its
+    label or VNI named.
     """
 
     state: State
@@ -59,6 +60,7 @@ class Packet:
     lookups: int = 0
     uuc_flood: bool = False
     not_to_vms: bool = False
+    label_nh: int | None = None
     copies: list[Copy] = field(default_factory=list)
     counters: "Counter[Key]" = field(default_factory=Counter)
 

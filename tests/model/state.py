@@ -9,7 +9,7 @@ from .const import VRF_NONE, Family, NhFlag, NhType, RouteFlag, VifFlag, VifType
 
 @dataclass(frozen=True, slots=True)
 class Vif:
-    """A vif; `mtu` is that of its netdevice (longest L3 packet)."""
+    """A vif; `mtu` is that of its netdevice (longest L3 packet), `nh_id` its own nexthop."""
 
     idx: int
     type: VifType
@@ -19,6 +19,7 @@ class Vif:
     mcast_vrf: int = VRF_NONE
     xconnect: int | None = None
     mtu: int = 1500
+    nh_id: int = 0
 
     def has(self, flag: VifFlag) -> bool:
         """Whether the flag is set."""
@@ -35,7 +36,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Nexthop:
-    """A nexthop; addresses are 4 bytes, `rewrite` is an L2 header in wire order."""
+    """A nexthop; addresses are 4 bytes, `rewrite` is an L2 header in wire order.
+
+    `hash_fields`: of an ECMP composite, bits of HashField.
+    """
 
     id: int
     type: NhType
@@ -48,6 +52,7 @@ class Nexthop:
     rewrite: bytes = b""
     rw_dst_mac: bytes = bytes(6)
     members: tuple[Member, ...] = ()
+    hash_fields: int = 0
 
     def has(self, flag: NhFlag) -> bool:
         """Whether the flag is set."""

@@ -43,8 +43,12 @@ def entropy_port(packet: Packet, inner: Inner, without: int) -> int:
     return SPORT_FIRST + (value * SPORT_RANGE >> 32)
 
 
-def tunnel(packet: Packet, nh: Nexthop) -> Built:
-    """The packet in the tunnel's outer headers, and the vif that it leaves by."""
+def tunnel(packet: Packet, nh: Nexthop, *, vni: int | None = None, wrapped: bool = False) -> Built:
+    """The packet in the tunnel's outer headers, and the vif that it leaves by.
+
+    `wrapped`: behind the label stand a zero control word and the headers of a VXLAN packet with
+    `vni` (multicast frames on the fabric's tree).
+    """
     if packet.outer_src == nh.dip:
         return Drop.PKT_LOOP
     kind = kind_of(nh)
@@ -52,6 +56,8 @@ def tunnel(packet: Packet, nh: Nexthop) -> Built:
         return Drop.INVALID_NH
     if packet.label is None:
         return Drop.INVALID_VNID if kind == NhFlag.TUNNEL_VXLAN else Drop.INVALID_LABEL
+    if wrapped and vni is None:
+        return Drop.INVALID_VNID
     vif = packet.vif_of(nh.oif)
     if vif is None:
         return Drop.INVALID_IF
@@ -59,14 +65,29 @@ def tunnel(packet: Packet, nh: Nexthop) -> Built:
         return Drop.INVALID_NH
     inner = parse_inner(packet.l2.proto, packet.l3_data)
     proto = PROTO_GRE if kind == NhFlag.TUNNEL_GRE else PROTO_UDP
-    payload = _payload(packet, nh, kind, vif, inner, packet.label)
+    data = packet.l3_data if packet.l3 else packet.frame
+    if vni is not None:
+        data = _wrap(packet, nh, inner, vni, data)
+    payload = _payload(packet, nh, kind, vif, inner, packet.label, data)
     outer = outer_ipv4(proto, inner.ident, nh.sip, nh.dip, payload)
     packet.count_vrf(COUNTERS[kind])
     return vif, nh.rewrite[:12].ljust(12, b"\0") + ETH_IPV4.to_bytes(2, "big") + outer
 
 
+def _wrap(packet: Packet, nh: Nexthop, inner: Inner, vni: int, frame: bytes) -> bytes:
+    head = VXLAN_I.to_bytes(4, "big") + (vni << 8).to_bytes(4, "big")
+    vxlan = udp(entropy_port(packet, inner, SPORT_MPLS_NO_HASH), UDP_VXLAN, head + frame)
+    return bytes(4) + outer_ipv4(PROTO_UDP, inner.ident, nh.sip, nh.dip, vxlan)
+
+
 def _payload(
-    packet: Packet, nh: Nexthop, kind: NhFlag, vif: Vif, inner: Inner, label: int
+    packet: Packet,
+    nh: Nexthop,
+    kind: NhFlag,
+    vif: Vif,
+    inner: Inner,
+    label: int,
+    behind: bytes,
 ) -> bytes:
     if kind == NhFlag.TUNNEL_VXLAN:
         frame = packet.frame
@@ -75,7 +96,7 @@ def _payload(
         head = VXLAN_I.to_bytes(4, "big") + (label << 8).to_bytes(4, "big")
         return udp(entropy_port(packet, inner, SPORT_VXLAN_NO_HASH), UDP_VXLAN, head + frame)
     ttl = (inner.ttl or TTL) if packet.l3 else TTL
-    data = mpls(label, ttl) + (packet.l3_data if packet.l3 else packet.frame)
+    data = mpls(label, ttl) + behind
     if kind == NhFlag.TUNNEL_GRE:
         return GRE_MPLS.to_bytes(4, "big") + data
     return udp(entropy_port(packet, inner, SPORT_MPLS_NO_HASH), UDP_MPLS, data)

@@ -26,6 +26,7 @@ NH_DISCARD: Final = 0
 ENTRY_VALID: Final = 0x80000000
 REWRITE_MAX: Final = 32
 MEMBERS_PER_CHUNK: Final = 31
+MAX_ECMP: Final = 256
 DROP_REASONS: Final = 96  # VR_DROP_MAX: size of the drop counters
 
 
@@ -233,6 +234,16 @@ class NhFlag(IntFlag):
     UNDERLAY_ECMP = 0x10000000
 
 
+class HashField(IntFlag):
+    """Fields of a packet that an ECMP composite hashes; 0 stands for all."""
+
+    PROTO = 0x1
+    SIP = 0x2
+    SPORT = 0x4
+    DIP = 0x8
+    DPORT = 0x10
+
+
 class RouteFlag(IntFlag):
     """Switches of an inet route (upstream's bits)."""
 
@@ -295,6 +306,7 @@ C_NAMES: Final[tuple[tuple[type[IntEnum] | type[IntFlag], str, str], ...]] = (
     (TrapReason, "vr_trap_reason", "VR_TRAP_"),
     (NhType, "vr_nh_type", "NH_TYPE_"),
     (NhFlag, "vr_nh_flag", "NH_FLAG_"),
+    (HashField, "vr_hash_field", "VR_HASH_"),
     (RouteFlag, "vr_route_flag", "VR_RT_"),
     (BridgeFlag, "vr_bridge_flag", "VR_BE_"),
     (EventMask, "vr_event_mask", "VR_EVENT_"),

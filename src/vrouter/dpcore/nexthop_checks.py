@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .errors import BadValue, Refused
 from .home import Home, check_label, check_mac
-from .names import NH_DISCARD, REWRITE_MAX, Family, NhFlag, NhType
+from .names import MAX_ECMP, NH_DISCARD, REWRITE_MAX, Family, HashField, NhFlag, NhType
 from .records import Nexthop
 
 _F = NhFlag
@@ -23,13 +23,17 @@ _LATER = {
     _F.UNDERLAY_ECMP: "underlay ECMP",
     _F.INDIRECT: "indirect nexthops",
     _F.CRYPT_TRAFFIC: "encrypted traffic",
-    _F.COMPOSITE_FABRIC: "Fabric composites",
-    _F.COMPOSITE_ECMP: "ECMP composites",
-    _F.COMPOSITE_LU_ECMP: "ECMP composites",
-    _F.COMPOSITE_TOR: "TOR composites",
 }
 _TUNNELS = _F.TUNNEL_GRE | _F.TUNNEL_UDP_MPLS | _F.TUNNEL_VXLAN
-_COMPOSITES = _F.MULTICAST | _F.COMPOSITE_ENCAP | _F.COMPOSITE_EVPN
+_ECMP = _F.COMPOSITE_ECMP | _F.COMPOSITE_LU_ECMP
+_COMPOSITES = (
+    _F.MULTICAST
+    | _F.COMPOSITE_ENCAP
+    | _F.COMPOSITE_EVPN
+    | _F.COMPOSITE_FABRIC
+    | _F.COMPOSITE_TOR
+    | _ECMP
+)
 _KNOWN = int(sum(NhFlag))
 _NEED_OIF = (NhType.RECEIVE, NhType.ENCAP, NhType.TUNNEL)
 
@@ -41,6 +45,7 @@ def check_nexthop(home: Home, nexthop: Nexthop) -> None:
     home.check_nexthop(nexthop.id, "id")
     _check_kind(nexthop)
     _check_numbers(home, nexthop)
+    _check_hash(nexthop)
     _check_oif(home, nexthop)
     if nexthop.type == NhType.TUNNEL:
         _check_tunnel(nexthop)
@@ -48,6 +53,15 @@ def check_nexthop(home: Home, nexthop: Nexthop) -> None:
         _check_composite(home, nexthop)
     elif nexthop.members:
         raise BadValue("members", len(nexthop.members), "only a Composite has members")
+
+
+def _check_hash(nexthop: Nexthop) -> None:
+    if not nexthop.hash_fields:
+        return
+    if int(nexthop.hash_fields) & ~int(sum(HashField)):
+        raise BadValue("hash_fields", hex(nexthop.hash_fields), "there are five fields, 0x1f")
+    if nexthop.type != NhType.COMPOSITE or not nexthop.flags & _ECMP:
+        raise BadValue("hash_fields", hex(nexthop.hash_fields), "only ECMP composites hash")
 
 
 def _check_kind(nexthop: Nexthop) -> None:
@@ -65,7 +79,7 @@ def _check_kind(nexthop: Nexthop) -> None:
         if nexthop.flags & flag:
             raise Refused(
                 f"nexthop {nexthop.id}: {what} come later: tunnels MPLSoGRE, MPLSoUDP and "
-                "VXLAN work, and composites Multicast, Encap and EVPN"
+                "VXLAN work"
             )
 
 
@@ -108,10 +122,15 @@ def _check_tunnel(nexthop: Nexthop) -> None:
 
 
 def _check_composite(home: Home, nexthop: Nexthop) -> None:
-    if (nexthop.flags & _COMPOSITES).bit_count() != 1:
+    kinds = nexthop.flags & _COMPOSITES
+    if kinds.bit_count() != 1 and kinds != _ECMP:
         raise BadValue(
-            "flags", hex(nexthop.flags), "a composite is one of Multicast, Encap and EVPN"
+            "flags",
+            hex(nexthop.flags),
+            "a composite is one of Multicast, Encap, EVPN, Fabric, TOR and ECMP",
         )
+    if nexthop.flags & _ECMP and len(nexthop.members) > MAX_ECMP:
+        raise BadValue("members", len(nexthop.members), f"ECMP takes up to {MAX_ECMP}")
     for member in nexthop.members:
         home.check_nexthop(member.nh, "member")
         check_label(member.label)

@@ -17,6 +17,7 @@ from .names import (
     VRF_NONE,
     BridgeFlag,
     Family,
+    HashField,
     NhFlag,
     NhType,
     RouteFlag,
@@ -29,6 +30,7 @@ ZERO_MAC = bytes(6)
 NO_VIF_FLAGS = VifFlag(0)
 NO_ROUTE_FLAGS = RouteFlag(0)
 NO_BRIDGE_FLAGS = BridgeFlag(0)
+ALL_FIELDS = HashField(0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +81,8 @@ class Nexthop:
     oif: idx of the vif it leaves by. sip, dip: outer addresses of a Tunnel.
     encap_family: an EtherType, for display. rewrite: the L2 header (dmac, smac, type)
     that an Encap or Tunnel puts on, at most 32 bytes. rw_dst_mac: MAC of the remote
-    router (L3 VXLAN). members: of a Composite.
+    router (L3 VXLAN). members: of a Composite. hash_fields: of an ECMP composite, what is
+    hashed of a packet (0: all).
     """
 
     id: int
@@ -96,6 +99,7 @@ class Nexthop:
     rewrite: bytes = b""
     rw_dst_mac: bytes | None = None
     members: tuple[Member, ...] = ()
+    hash_fields: HashField = ALL_FIELDS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

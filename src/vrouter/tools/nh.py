@@ -21,7 +21,13 @@ from vrouter.tools.common import (
     report,
     run_tool,
 )
-from vrouter.tools.nh_make import MemberLabel, MemberNexthop, nexthop_of
+from vrouter.tools.nh_make import (
+    HASH_WORDS,
+    MemberLabel,
+    MemberNexthop,
+    hash_fields,
+    nexthop_of,
+)
 from vrouter.tools.render_nh import entry_json, entry_lines
 from vrouter.tools.words import NH_TYPE_WORDS
 
@@ -41,6 +47,8 @@ EXAMPLES = """\
   nh --create 31 --type 6 --l2 --cevpn --vrf 1 --cni 20 --lbl 100
   nh --create 32 --type 6 --l2 --cmc --vrf 1 --cni 30 --cni 31
                                copy broadcasts to two VMs here and to one other host
+  nh --create 40 --type 6 --ecmp --vrf 1 --cni 10 --cni 22 --lbl 30
+                               share the flows between a VM here and another host
   nh --delete 12               remove a nexthop
 """
 
@@ -118,6 +126,12 @@ def _add_fields(parser: ToolParser) -> None:
         action=MemberLabel,
         help="label or VNID of the --cni before it",
     )
+    add(
+        "--hash",
+        type=hash_fields,
+        metavar="FIELDS",
+        help="with --ecmp: what of a packet picks the path (default all): " + ",".join(HASH_WORDS),
+    )
 
 
 def _add_kinds(parser: ToolParser) -> None:
@@ -132,7 +146,9 @@ def _add_kinds(parser: ToolParser) -> None:
         ("--cevpn", "composite: tunnels to other hosts, each with a label"),
         ("--cfa", "composite: the multicast tree of the fabric"),
         ("--tor", "composite: top-of-rack switches"),
-        ("--ecmp", "composite: equal-cost paths"),
+        ("--ecmp", "composite: equal-cost paths, of which a flow takes one"),
+        ("--lu-ecmp", "composite: the same, the label of the route stays (label-unicast)"),
+        ("--validate-src", "with --cmc: only members of its trees may send to it"),
         ("--uucf", "flood frames to unknown MACs"),
         ("--pol", "policy is applied"),
         ("--rpol", "policy is applied, relaxed"),
@@ -148,6 +164,7 @@ def _add_kinds(parser: ToolParser) -> None:
 FIELDS = (
     *("type", "vrf", "oif", "smac", "dmac", "sip", "dip", "sport", "dport", "l3_vxlan"),
     *("cni", "lbl", "l2", "mc", "udp", "vxlan", "cmc", "cen", "cevpn", "cfa", "tor", "ecmp"),
+    *("lu_ecmp", "validate_src", "hash"),
     *("uucf", "pol", "rpol", "rlkup", "root", "ml"),
 )
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from vrouter.dpcore.errors import UsageError
-from vrouter.dpcore.names import Family, NhFlag, NhType
+from vrouter.dpcore.names import Family, HashField, NhFlag, NhType
 from vrouter.dpcore.records import Member, Nexthop
 
 ETHERTYPE_IPV4 = b"\x08\x00"
@@ -37,7 +37,10 @@ ALLOWED = {
     ),
     NhType.RESOLVE: ("oif",),
     NhType.DISCARD: (),
-    NhType.COMPOSITE: ("cni", "lbl", "cmc", "cen", "cevpn", "cfa", "tor", "ecmp"),
+    NhType.COMPOSITE: (
+        *("cni", "lbl", "cmc", "cen", "cevpn", "cfa", "tor", "ecmp", "lu_ecmp"),
+        *("validate_src", "hash"),
+    ),
     NhType.VRF_TRANSLATE: ("vxlan", "uucf"),
     NhType.L2_RECEIVE: ("oif",),
 }
@@ -65,7 +68,23 @@ KINDS = {
     "cfa": NhFlag.COMPOSITE_FABRIC,
     "tor": NhFlag.COMPOSITE_TOR,
     "ecmp": NhFlag.COMPOSITE_ECMP,
+    "lu_ecmp": NhFlag.COMPOSITE_ECMP | NhFlag.COMPOSITE_LU_ECMP,
 }
+
+
+HASH_WORDS = {field.name.lower(): field for field in HashField if field.name}
+
+
+def hash_fields(text: str) -> HashField:
+    """Words of HASH_WORDS, divided by commas."""
+    fields = HashField(0)
+    for word in text.split(","):
+        if word not in HASH_WORDS:
+            raise argparse.ArgumentTypeError(
+                f"'{word}' is no field; write some of {','.join(HASH_WORDS)}"
+            )
+        fields |= HASH_WORDS[word]
+    return fields
 
 
 class MemberNexthop(argparse.Action):
@@ -121,7 +140,7 @@ def _check(args: argparse.Namespace) -> None:
         if name not in ALLOWED[args.type]:
             types = [f"{kind:d}" for kind, names in ALLOWED.items() if name in names]
             raise UsageError(
-                f"--{name} has no meaning for --type {args.type:d}; it goes with --type "
+                f"{_options([name])} has no meaning for --type {args.type:d}; it goes with --type "
                 f"{' or '.join(types)}"
             )
     missing = [name for name in NEEDED.get(args.type, ()) if not _given(getattr(args, name))]
@@ -135,7 +154,9 @@ def _given(value: object) -> bool:
 
 
 def _options(names: Iterable[str]) -> str:
-    return " and ".join(f"--{name}" for name in names)
+    return " and ".join(
+        "--" + name.replace("_", "-") if name != "l3_vxlan" else "--l3_vxlan" for name in names
+    )
 
 
 def _encap(base: Nexthop, args: argparse.Namespace) -> Nexthop:
@@ -183,13 +204,20 @@ def _composite(base: Nexthop, args: argparse.Namespace) -> Nexthop:
     if len(kinds) != 1:
         raise UsageError(
             "a composite is of exactly one kind; give one of --cmc, --cen, --cevpn, --cfa, "
-            "--tor, --ecmp"
+            "--tor, --ecmp, --lu-ecmp"
         )
     members = tuple(Member(nh=nexthop, label=label) for nexthop, label in args.members)
+    if args.hash is not None and not (args.ecmp or args.lu_ecmp):
+        raise UsageError("--hash goes with --ecmp; leave it out")
+    if args.validate_src and not args.cmc:
+        raise UsageError("--validate-src goes with --cmc; leave it out")
     bare = [member.nh for member in members if member.label is None]
-    if args.cevpn and bare:
+    if (args.cevpn or args.cfa or args.tor) and bare:
         raise UsageError(
             f"--cni {bare[0]} has no label, which the other host needs; write --cni {bare[0]} "
             "--lbl LABEL"
         )
-    return replace(base, flags=base.flags | KINDS[kinds[0]], members=members)
+    flags = base.flags | KINDS[kinds[0]]
+    if args.validate_src:
+        flags |= NhFlag.VALIDATE_MCAST_SRC
+    return replace(base, flags=flags, members=members, hash_fields=args.hash or HashField(0))

@@ -5,7 +5,7 @@ _vrouter_words() {
     case "$1" in
     "dropstats") echo "-h --help --core --debug --clear --name --json --version" ;;
     "mpls") echo "-h --help --dump --get --create --delete --nh --name --json --version" ;;
-    "nh") echo "-h --help --list --get --create --delete --type --vrf --oif --smac --dmac --sip --dip --sport --dport --l3_vxlan --cni --lbl --l2 --mc --udp --vxlan --cmc --cen --cevpn --cfa --tor --ecmp --uucf --pol --rpol --rlkup --root --ml --name --json --version" ;;
+    "nh") echo "-h --help --list --get --create --delete --type --vrf --oif --smac --dmac --sip --dip --sport --dport --l3_vxlan --cni --lbl --hash --l2 --mc --udp --vxlan --cmc --cen --cevpn --cfa --tor --ecmp --lu-ecmp --validate-src --uucf --pol --rpol --rlkup --root --ml --name --json --version" ;;
     "rt") echo "-h --help --dump --get -c -d -b -v --vrf -f --family -p -l -e -n -t -r -x -P -T -F -M --name --json --version" ;;
     "vif") echo "-h --help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --core --get-drop-stats --kernel --name --json --version" ;;
     "vrfstats") echo "-h --help --get --dump --name --json --version" ;;
