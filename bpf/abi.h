@@ -104,7 +104,7 @@ struct vr_vif {
 	__u8 transport;		/* enum vr_vif_transport */
 	__u8 peer;		/* 1: a veth whose peer is in another namespace, so
 				 * bpf_redirect_peer may be used */
-	__u8 reserved;
+	__u8 mirror;		/* index, for VIF_FLAG_MIRROR_RX and _TX */
 	__u8 mac[6];
 	__u16 mtu;		/* of the vif as it was added; 0 = default of the type */
 	__u8 ip6[16];
@@ -391,6 +391,41 @@ struct vr_bridge_entry {
  * compared, as the key of a bridge entry is.
  * map `mpls` (array by label): VR_ENTRY_VALID | nexthop id. */
 
+/* ---- mirrors and QoS ------------------------------------------------------------ */
+
+#define VR_MAX_MIRRORS	255
+#define VR_MIRROR_NONE	255	/* in struct vr_vif */
+#define VR_METADATA_MAX	16
+
+enum vr_mirror_flag {
+	VR_MIRROR_DYNAMIC = 0x1,	/* metadata and UDP */
+};
+
+/* One mirror: a slot of map `mirror_slots`, found through `mirror_index`. */
+struct vr_mirror {
+	__u32 nh;
+	__u32 vni;		/* static; VR_LABEL_NONE = none */
+	__u32 flags;		/* enum vr_mirror_flag */
+	__u32 metadata_len;	/* dynamic: bytes before the frame */
+	__u8 metadata[VR_METADATA_MAX];
+};
+
+/* map `qos_map`, by index: forwarding class of what a packet says. Each byte is
+ * read alone, so it is written in place. */
+struct vr_qos_map {
+	__u8 valid;
+	__u8 dscp[64];
+	__u8 exp[8];
+	__u8 dot1p[8];
+};
+
+/* map `fc_map`, by forwarding class: a word with VR_ENTRY_VALID */
+#define VR_MAX_FC	256
+#define VR_FC_DSCP(w)	((w) & 63)
+#define VR_FC_EXP(w)	((w) >> 8 & 7)
+#define VR_FC_DOT1P(w)	((w) >> 12 & 7)
+#define VR_FC_QUEUE(w)	((w) >> 16 & 255)
+
 /* per CPU, by VRF; in upstream's order and names */
 struct vr_vrf_stats {
 	__u64 discards;
@@ -422,7 +457,7 @@ struct vr_vrf_stats {
 	__u64 udp_mpls_over_mpls_tunnels;
 };
 
-/* ---- configuration and events --------------------------------------------------- */
+/* ---- configuration ---------------------------------------------------------------- */
 
 /* map `.data.config`, one element */
 struct vr_config {
@@ -434,69 +469,10 @@ struct vr_config {
 	__u64 loaded_ns;	/* CLOCK_BOOTTIME */
 	__u32 spare_vifs;	/* slots beside the table, kept for the tools */
 	__u32 spare_nexthops;
+	__u32 qos_maps;		/* how many there are; 0 = no packet is classified */
+	__u32 reserved;
 };
 
-enum vr_event_mask {
-	VR_EVENT_DROPS = 0x1,
-	VR_EVENT_PATH = 0x2,	/* every stage of every packet */
-};
-
-enum vr_event_kind {
-	VR_EV_RX = 1,		/* entered dp-core; vif, len */
-	VR_EV_DECAP = 2,	/* label/VNI taken off; nh = what it names */
-	VR_EV_BRIDGE = 3,	/* bridge look-up done; nh, label */
-	VR_EV_INET = 4,		/* route look-up done; nh, label */
-	VR_EV_NEXTHOP = 5,	/* nexthop applied; nh, vrf */
-	VR_EV_ENCAP = 6,	/* outer header put on; nh, label */
-	VR_EV_TX = 7,		/* sent; vif, len */
-	VR_EV_COPY = 8,		/* a copy sent by a composite; vif, len */
-	VR_EV_TRAP = 9,		/* sent to the agent; reason */
-	VR_EV_DROP = 10,	/* dropped; reason */
-	VR_EV_ARP_REPLY = 11,	/* an ARP request turned into its answer */
-};
-
-/* ring buffer `events`; the addresses are those of the inner packet once it is
- * decapsulated, of the outer before */
-struct vr_event {
-	__u64 ns;		/* CLOCK_MONOTONIC */
-	__u64 id;		/* the same for all events of one pass of a packet */
-	__u32 nh;
-	__u32 label;
-	__u32 len;
-	__be32 sip;
-	__be32 dip;
-	__u16 vif;
-	__u16 vrf;
-	__be16 eth_type;
-	__be16 sport;		/* ICMP echo: identifier */
-	__be16 dport;		/* ICMP echo: sequence number */
-	__u8 kind;		/* enum vr_event_kind */
-	__u8 reason;		/* drop or trap reason */
-	__u8 proto;
-	__u8 vif_type;
-	__u16 cpu;
-};
-
-/* ---- test mode ------------------------------------------------------------------- */
-
-/* With rodata `vr_test_mode` set (tests only), dp-core leaves its decision in
- * skb->cb, and puts copies into ring buffer `test_copies` instead of sending
- * them. */
-enum vr_verdict {
-	VR_VERDICT_NONE = 0,
-	VR_VERDICT_TX = 1,	/* cb[1] = vif idx */
-	VR_VERDICT_DROP = 2,	/* cb[2] = reason */
-	VR_VERDICT_TRAP = 3,	/* cb[1] = agent's vif idx, cb[2] = trap reason */
-};
-
-#define VR_TEST_COPY_MAX	2048
-
-struct vr_test_copy {
-	__u32 vif;		/* idx that the copy leaves by */
-	__u32 kind;		/* enum vr_verdict: TX or TRAP */
-	__u32 reason;		/* of a trap */
-	__u32 len;		/* whole length; data holds at most VR_TEST_COPY_MAX */
-	__u8 data[VR_TEST_COPY_MAX];
-};
+#include "abi_events.h"
 
 #endif /* VR_ABI_H */

@@ -35,7 +35,7 @@ struct vr_again {
 #define VR_AGAIN_SLOTS		4096	/* more than a CPU's backlog holds (1000) */
 #define VR_AGAIN_MAGIC		0x56000000u
 #define VR_AGAIN_MAGIC_MASK	0xff000000u
-#define VR_AGAIN_FLAGS		(VP_FROM_FABRIC | VP_FROM_TUNNEL | VP_L3)
+#define VR_AGAIN_FLAGS		(VP_FROM_FABRIC | VP_FROM_TUNNEL | VP_L3 | VP_MIRROR)
 
 VR_ARRAY(again_slots, struct vr_again, VR_AGAIN_SLOTS, 0);
 

@@ -298,6 +298,15 @@ static __always_inline int vr_demux(struct __sk_buff *skb, struct vr_packet *pkt
 	return VR_TO_HOST;
 }
 
+/* What the fabric's vif mirrors of a tunnel is the inside, and all of what is none. */
+static __always_inline void vr_mirror_opened(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	struct vr_vif *vif = vr_vif_get(pkt->vif);
+
+	if (vif)
+		vr_mirror(skb, pkt, vif->mirror);
+}
+
 /* For the host's own address: goes on with what is inside, or to vif @host. */
 __noinline int vr_local_input(struct __sk_buff *skb, struct vr_packet *pkt, __u32 host)
 {
@@ -308,12 +317,14 @@ __noinline int vr_local_input(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 	if (!pkt)
 		return TC_ACT_SHOT;
 	ret = vr_demux(skb, pkt, &in, &tun_sip);
+	if (!ret)
+		ret = vr_open(skb, pkt, &in, tun_sip);
+	if (ret <= 0 && pkt->flags & VP_MIRROR_LATER)
+		vr_mirror_opened(skb, pkt);
 	if (ret == VR_TO_HOST)
 		return vr_output(skb, pkt, host);
 	if (ret == VR_TO_AGENT)
 		return vr_trap(skb, pkt, VR_TRAP_ROUTER_ALERT, 0);
-	if (!ret)
-		ret = vr_open(skb, pkt, &in, tun_sip);
 	if (ret)
 		return vr_drop(skb, pkt, ret);
 	return VR_GO_ON;

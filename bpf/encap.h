@@ -7,6 +7,7 @@
 #define VR_ENCAP_H
 
 #include "hash.h"
+#include "qos.h"
 #include "vif.h"
 
 #define VR_PORT_VXLAN		4789
@@ -23,14 +24,17 @@
 
 /* What the outer header takes from the packet inside. */
 struct vr_outer {
-	__u32 kind;		/* one of NH_FLAG_TUNNELS */
+	__u32 kind;		/* one of NH_FLAG_TUNNELS, or NH_FLAG_TUNNEL_UDP */
 	__u32 vlan_len;		/* bytes of noted VLAN tags that go into the frame: 0, 4 or 8 */
 	__be16 vlan[4];		/* as they follow the first tag's EtherType */
 	__be16 id;
 	__be16 sport;
 	__u8 ttl;		/* of the MPLS label */
 	__u8 has_eth;		/* an Ethernet header goes inside */
-	__u8 wrap;		/* bytes of struct vr_wrap behind the label: 0 or VR_WRAP_LEN */
+	__u8 wrap;		/* bytes between tunnel header and frame: of struct vr_wrap, or
+				 * a mirror's metadata */
+	__u8 tos;
+	__u8 exp;		/* of the MPLS label */
 	__u32 vni;		/* in that; VR_LABEL_NONE = none */
 	struct ethhdr eth;
 };
@@ -80,7 +84,21 @@ static __always_inline __u32 vr_outer_len(const struct vr_outer *o)
 		return len + sizeof(struct vr_vxlan_hdr);
 	if (o->kind == NH_FLAG_TUNNEL_UDP_MPLS)
 		return len + sizeof(struct vr_mpls_udp);
+	if (o->kind == NH_FLAG_TUNNEL_UDP)
+		return len + sizeof(struct udphdr);
 	return len + sizeof(struct vr_gre_mpls);
+}
+
+/* The marks of the packet's forwarding class, if it has one. */
+static __always_inline void vr_outer_qos(struct __sk_buff *skb, struct vr_packet *pkt,
+					 struct vr_outer *o)
+{
+	__u32 fc = vr_qos_class(skb, pkt);
+
+	if (!fc)
+		return;
+	o->tos = VR_FC_DSCP(fc) << 2;
+	o->exp = VR_FC_EXP(fc);
 }
 
 /* Reads what the outer header needs, before the packet is changed. */
@@ -93,8 +111,12 @@ static __always_inline int vr_outer_prepare(struct __sk_buff *skb, struct vr_pac
 	o->kind = kind;
 	o->sport = bpf_htons(kind == NH_FLAG_TUNNEL_VXLAN ? VR_PORT_FROM_VXLAN
 							  : VR_PORT_FROM_MPLS);
-	if (!vr_flow_words(skb, pkt, w, &o->id, &o->ttl))
+	if (!vr_flow_words(skb, pkt, w, &o->id, &o->ttl, &o->tos))
 		o->sport = vr_entropy_port(vr_hash4(w, vr_cfg.hash_seed));
+	/* congestion marks (RFC 6040) are not copied: they would have to be copied back */
+	o->tos &= 0xfc;
+	if (vr_cfg.qos_maps)
+		vr_outer_qos(skb, pkt, o);
 	if (!o->ttl || !(pkt->flags & VP_L3))
 		o->ttl = 64;
 	if (pkt->flags & VP_L3)
@@ -165,7 +187,7 @@ static __always_inline void vr_outer_ip(struct iphdr *ip, const struct vr_outer 
 
 	ip->version = 4;
 	ip->ihl = 5;
-	ip->tos = 0;
+	ip->tos = o->tos;
 	ip->tot_len = bpf_htons(len > 0xffff ? 0xffff : len);
 	ip->id = o->id;
 	ip->frag_off = 0;
@@ -198,7 +220,7 @@ static __always_inline int vr_outer_tunnel(struct __sk_buff *skb, const struct v
 					   __u32 label, __u32 ip_len)
 {
 	const __u32 off = ETH_HLEN + sizeof(struct iphdr);
-	__be32 stack = bpf_htonl(label << 12 | 0x100 | o->ttl);
+	__be32 stack = bpf_htonl(label << 12 | o->exp << 9 | 0x100 | o->ttl);
 
 	if (o->kind == NH_FLAG_TUNNEL_VXLAN) {
 		struct vr_vxlan_hdr *h = vr_bytes(skb, off, sizeof(*h));
@@ -227,8 +249,9 @@ static __always_inline int vr_outer_tunnel(struct __sk_buff *skb, const struct v
 	return 0;
 }
 
-/* Writes the headers that tell the network, behind the label. */
-static __always_inline int vr_outer_wrap(struct __sk_buff *skb, const struct vr_outer *o,
+/* Writes the headers that tell the network, behind the label. A function of its own for
+ * the sake of the stack. */
+static __noinline int vr_outer_wrap(struct __sk_buff *skb, const struct vr_outer *o,
 					 const struct vr_nexthop *nh, __u32 ip_len)
 {
 	__u32 before = vr_outer_len(o) - VR_WRAP_LEN;
@@ -242,24 +265,32 @@ static __always_inline int vr_outer_wrap(struct __sk_buff *skb, const struct vr_
 	return bpf_skb_store_bytes(skb, ETH_HLEN + before, &wrap, sizeof(wrap), 0) ? -1 : 0;
 }
 
-/* The inner Ethernet header and tags. L3 VXLAN leads the frame to the far router. */
-static __always_inline int vr_outer_inner(struct __sk_buff *skb, const struct vr_outer *o,
-					  const struct vr_nexthop *nh, const struct vr_vif *oif)
+/* The inner Ethernet header and tags. */
+static __always_inline int vr_outer_frame(struct __sk_buff *skb, const struct vr_outer *o,
+					  const struct ethhdr *eth)
 {
 	__u32 off = ETH_HLEN + vr_outer_len(o);
-	struct ethhdr eth = o->eth;
 
-	if (o->kind == NH_FLAG_TUNNEL_VXLAN && nh->flags & NH_FLAG_L3_VXLAN) {
-		__builtin_memcpy(eth.h_dest, nh->rw_dst_mac, ETH_ALEN);
-		__builtin_memcpy(eth.h_source, oif->mac, ETH_ALEN);
-	}
-	if (bpf_skb_store_bytes(skb, off, &eth, ETH_HLEN, 0))
+	if (bpf_skb_store_bytes(skb, off, eth, ETH_HLEN, 0))
 		return -1;
 	if (o->vlan_len == 8)
 		return bpf_skb_store_bytes(skb, off + ETH_HLEN, o->vlan, 8, 0) ? -1 : 0;
 	if (o->vlan_len)
 		return bpf_skb_store_bytes(skb, off + ETH_HLEN, o->vlan, 4, 0) ? -1 : 0;
 	return 0;
+}
+
+/* The same of a tunnel. L3 VXLAN leads the frame to the far router. */
+static __always_inline int vr_outer_inner(struct __sk_buff *skb, const struct vr_outer *o,
+					  const struct vr_nexthop *nh, const struct vr_vif *oif)
+{
+	struct ethhdr eth = o->eth;
+
+	if (o->kind == NH_FLAG_TUNNEL_VXLAN && nh->flags & NH_FLAG_L3_VXLAN) {
+		__builtin_memcpy(eth.h_dest, nh->rw_dst_mac, ETH_ALEN);
+		__builtin_memcpy(eth.h_source, oif->mac, ETH_ALEN);
+	}
+	return vr_outer_frame(skb, o, &eth);
 }
 
 /* Writes the whole outer header and the inner Ethernet into the room made. */
@@ -337,13 +368,15 @@ __noinline int vr_tunnel(struct __sk_buff *skb, struct vr_packet *pkt)
 		o.eth.h_proto = pkt->proto;
 		o.has_eth = 1;
 	}
+	if (vr_wants_mirror(pkt, oif))
+		vr_mirror(skb, pkt, oif->mirror);
 	if (vr_outer_take_tag(skb, &o) || vr_outer_grow(skb, &o) ||
 	    vr_outer_write(skb, &o, nh, oif, pkt->label))
 		return vr_drop(skb, pkt, VR_DROP_PUSH);
 	vr_count_tunnel(pkt->vrf, o.kind);
 	pkt->proto = bpf_htons(ETH_P_IP);
 	pkt->l3 = ETH_HLEN;
-	pkt->flags &= ~VP_TAGGED;
+	pkt->flags = (pkt->flags & ~VP_TAGGED) | VP_ENCAPPED;
 	vr_trace(skb, pkt, VR_EV_ENCAP);
 	return vr_output(skb, pkt, nh->oif);
 }

@@ -37,6 +37,7 @@ struct vr_walk {
 	__u32 pos;
 	__u32 sub_chunk;	/* of the composite below it; 0 = in none */
 	__u32 sub_pos;
+	__u32 oif;		/* of a tunnel that wants a copy */
 };
 
 struct vr_flood {
@@ -193,6 +194,8 @@ __noinline int vr_flood_member(struct __sk_buff *skb, struct vr_packet *pkt,
 	}
 	format = vr_flood_wants(pkt, nh, is);
 	w->formats |= format;
+	if (format)
+		w->oif = nh->oif;
 	if (o && format && format == w->format)
 		vr_flood_remote(skb, pkt, o, nh, m->label);
 	return 0;
@@ -254,6 +257,7 @@ static __always_inline void vr_flood_format(struct vr_flood *f, struct vr_outer 
 		vr_drop_copy(f->skb, f->pkt, VR_DROP_PUSH);
 		return;
 	}
+	f->pkt->flags |= VP_ENCAPPED;
 	f->outer = o;
 	f->w.format = format;
 	vr_flood_begin(&f->w, nh);
@@ -335,6 +339,15 @@ static __always_inline void vr_flood_count(const struct vr_flood *f)
 		VR_COUNT_VRF(f->pkt->vrf, evpn_composites);
 }
 
+/* What goes into tunnels is mirrored once, by the vif of one of them. */
+static __always_inline void vr_flood_mirror(struct vr_flood *f)
+{
+	struct vr_vif *oif = vr_vif_get(f->w.oif);
+
+	if (oif && vr_wants_mirror(f->pkt, oif))
+		vr_mirror(f->skb, f->pkt, oif->mirror);
+}
+
 /* Serves every member of composite pkt->nh; ends the packet. */
 __noinline int vr_flood(struct __sk_buff *skb, struct vr_packet *pkt)
 {
@@ -359,6 +372,8 @@ __noinline int vr_flood(struct __sk_buff *skb, struct vr_packet *pkt)
 	vr_flood_begin(&f.w, nh);
 	bpf_loop(VR_MAX_MEMBERS, vr_flood_step, &f, 0);
 	vr_flood_count(&f);
+	if (f.w.formats)
+		vr_flood_mirror(&f);
 	format = vr_flood_split(&f);
 	if (format)
 		vr_flood_format(&f, &o, nh, format);

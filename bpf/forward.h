@@ -12,6 +12,7 @@
 #include "arp.h"
 #include "decap.h"
 #include "ecmp.h"
+#include "udp_tunnel.h"
 
 /* A unicast MAC that no entry has. */
 static __always_inline int vr_unknown_unicast(struct __sk_buff *skb, struct vr_packet *pkt)
@@ -106,6 +107,8 @@ static __always_inline int vr_encap(struct __sk_buff *skb, struct vr_packet *pkt
 		return vr_trap(skb, pkt, VR_TRAP_NEXTHOP, 0);
 	if (nh->family != VR_AF_BRIDGE && vr_encap_rewrite(skb, pkt, nh))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
+	if (vr_cfg.qos_maps)
+		vr_qos_mark(skb, pkt);
 	return vr_output(skb, pkt, nh->oif);
 }
 
@@ -162,6 +165,14 @@ static __always_inline int vr_resolve(struct __sk_buff *skb, struct vr_packet *p
 	return vr_trap(skb, pkt, VR_TRAP_RESOLVE, pkt->nh);
 }
 
+/* Nexthop Tunnel UDP: a packet of its own, which is routed. */
+static __always_inline int vr_udp(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	int reason = vr_udp_tunnel(skb, pkt);
+
+	return reason ? vr_drop(skb, pkt, reason) : vr_inet_input(skb, pkt);
+}
+
 /* Applies nexthop pkt->nh. */
 __noinline int vr_nexthop(struct __sk_buff *skb, struct vr_packet *pkt)
 {
@@ -176,7 +187,7 @@ __noinline int vr_nexthop(struct __sk_buff *skb, struct vr_packet *pkt)
 	case NH_TYPE_ENCAP:
 		return vr_encap(skb, pkt, nh);
 	case NH_TYPE_TUNNEL:
-		return vr_tunnel(skb, pkt);
+		return nh->flags & NH_FLAG_TUNNEL_UDP ? vr_udp(skb, pkt) : vr_tunnel(skb, pkt);
 	case NH_TYPE_RECEIVE:
 		return vr_receive(skb, pkt, nh);
 	case NH_TYPE_L2_RECEIVE:

@@ -77,7 +77,7 @@ static __always_inline __u32 vr_ports(struct __sk_buff *skb, __u32 off, __u8 pro
 
 /* 0 and the words of the inner IPv4 or IPv6 packet; -1 if it is neither. */
 static __always_inline int vr_flow_words(struct __sk_buff *skb, const struct vr_packet *pkt,
-					 __u32 w[4], __be16 *id, __u8 *ttl)
+					 __u32 w[4], __be16 *id, __u8 *ttl, __u8 *tos)
 {
 	__u32 l3 = pkt->l3;
 
@@ -90,6 +90,7 @@ static __always_inline int vr_flow_words(struct __sk_buff *skb, const struct vr_
 			return -1;
 		*id = ip->id;
 		*ttl = ip->ttl;
+		*tos = ip->tos;
 		w[0] = ip->saddr;
 		w[1] = ip->daddr;
 		proto = ip->protocol;
@@ -104,6 +105,7 @@ static __always_inline int vr_flow_words(struct __sk_buff *skb, const struct vr_
 
 		if (!ip6 || ip6->version != 6)
 			return -1;
+		*tos = ip6->priority << 4 | ip6->flow_lbl[0] >> 4;
 		s = (const __u32 *)&ip6->saddr;
 		d = (const __u32 *)&ip6->daddr;
 		w[0] = s[0] ^ s[1] ^ s[2] ^ s[3];

@@ -6,6 +6,7 @@
 #define VR_INPUT_H
 
 #include "forward.h"
+#include "mirror_input.h"
 
 static __always_inline int vr_is_multicast(struct __sk_buff *skb)
 {
@@ -154,6 +155,8 @@ static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packe
 	if (vr_parse_l2(skb, pkt))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
 	pkt->flags |= VP_AGAIN | flags;
+	if (what == VR_AGAIN_MIRROR)
+		return vr_mirror_again(skb, pkt, param);
 	if (what == VR_AGAIN_FLOOD)
 		return vr_flood_again(skb, pkt, param);
 	return vr_trap(skb, pkt, param, 0);

@@ -36,6 +36,10 @@ enum vr_packet_flag {
 	VP_UUC_FLOOD = 0x10,	/* the nexthop that brought it floods unknown unicast */
 	VP_AGAIN = 0x20,	/* a copy that came in again (recirculate.h) */
 	VP_NOT_TO_VMS = 0x40,	/* floods leave the VMs out */
+	VP_ENCAPPED = 0x80,	/* our outer header is on: no more to mirror */
+	VP_MIRROR = 0x100,	/* a mirror's copy, which is never mirrored again */
+	VP_METADATA = 0x200,	/* and gets metadata; pkt->label is the mirror's index */
+	VP_MIRROR_LATER = 0x400, /* to be mirrored once it is out of its tunnel */
 };
 
 /* At most the 48 bytes of an skb's control block, as in the system we follow. */

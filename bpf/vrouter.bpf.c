@@ -16,6 +16,7 @@ const volatile enum vr_vif_flag vr_btf_vif_flag = VIF_FLAG_POLICY;
 const volatile enum vr_vif_type vr_btf_vif_type = VIF_TYPE_HOST;
 const volatile enum vr_nh_flag vr_btf_nh_flag = NH_FLAG_VALID;
 const volatile enum vr_nh_type vr_btf_nh_type = NH_TYPE_DEAD;
+const volatile enum vr_mirror_flag vr_btf_mirror_flag = VR_MIRROR_DYNAMIC;
 const volatile enum vr_hash_field vr_btf_hash_field = VR_HASH_PROTO;
 const volatile enum vr_route_flag vr_btf_route_flag = VR_RT_LABEL_VALID;
 const volatile enum vr_bridge_flag vr_btf_bridge_flag = VR_BE_VALID;
@@ -66,10 +67,14 @@ int vr_dpcore(struct __sk_buff *skb)
 	if (!vif)
 		return vr_drop(skb, &pkt, VR_DROP_INVALID_IF);
 	vr_packet_init(skb, &pkt, vif);
-	if (vr_is_again(skb, &pkt))
-		return vr_input_again(skb, &pkt);
-	vr_count_rx(pkt.vif, skb->len);
-	verdict = vr_input(skb, &pkt);
+	if (vr_is_again(skb, &pkt)) {
+		verdict = vr_input_again(skb, &pkt);
+	} else {
+		vr_count_rx(pkt.vif, skb->len);
+		if (pkt.vif_flags & VIF_FLAG_MIRROR_RX)
+			vr_mirror_received(skb, &pkt);
+		verdict = vr_input(skb, &pkt);
+	}
 	for (int i = 0; i < VR_MAX_STEPS && verdict == VR_GO_ON; i++)
 		verdict = vr_nexthop(skb, &pkt);
 	/* from here, for the sake of the verifier's limit of eight frames */

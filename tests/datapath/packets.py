@@ -24,7 +24,7 @@ MACS = [
     BROADCAST,
     mac("01:00:5e:00:00:05"),
     mac("02:de:ad:00:00:01"),
-    *(mac(f"02:00:0a:01:01:{last:02x}") for last in (*range(4, 14), 0x12)),
+    *(mac(f"02:00:0a:01:01:{last:02x}") for last in (*range(4, 14), 0x12, 0x13)),
     s.HEARD_GROUP,
 ]
 ADDRESSES = [

@@ -8,10 +8,20 @@ packets meet the entries. The number in a state's name is the seed that makes it
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from ipaddress import IPv4Network
 
-from tests.model.const import BROADCAST, Family, NhFlag, NhType, RouteFlag
-from tests.model.state import BridgeEntry, Member, Nexthop, Route, State
+from tests.model.const import BROADCAST, Family, NhFlag, NhType, RouteFlag, VifFlag
+from tests.model.state import (
+    BridgeEntry,
+    ForwardingClass,
+    Member,
+    Mirror,
+    Nexthop,
+    QosMap,
+    Route,
+    State,
+)
 
 from . import states as s
 from .packets import ADDRESSES, LABELS, MACS, VNIS
@@ -53,7 +63,7 @@ def _nexthop(r: random.Random, number: int) -> Nexthop:
     members: tuple[Member, ...] = ()
     fields = 0
     if kind == NhType.TUNNEL:
-        flags |= r.choice((*KINDS, *KINDS, NhFlag(0)))
+        flags |= r.choice((*KINDS, *KINDS, NhFlag.TUNNEL_UDP, NhFlag(0)))
         flags |= r.choice((NhFlag(0), NhFlag.L3_VXLAN))
         rewrite = s.HEAD
     elif kind == NhType.ENCAP:
@@ -78,6 +88,8 @@ def _nexthop(r: random.Random, number: int) -> Nexthop:
         r.choice(MACS),
         members,
         fields,
+        r.getrandbits(16),
+        r.randrange(1, 1 << 16),
     )
 
 
@@ -102,6 +114,29 @@ def _routes(r: random.Random, state: State) -> list[Route]:
     return routes
 
 
+def _copies(r: random.Random, state: State) -> None:
+    """Mirrors by tunnels (a tagged frame that a vif gets has its tag beside it, unseen), marks."""
+    tunnels = [nh.id for nh in state.nexthops.values() if nh.type == NhType.TUNNEL] or [999]
+    for index in range(4):
+        metadata = r.choice((b"", s.METADATA, r.randbytes(16)))
+        vni = None if metadata else r.choice((None, 7000))
+        state.mirrors[index] = Mirror(r.choice((*tunnels, *tunnels, 999)), vni, metadata)
+    state.classes = {
+        fc: ForwardingClass(r.randrange(64), r.randrange(8), r.randrange(8), r.randrange(256))
+        for fc in range(4)
+    }
+    classes = [*range(5)]
+    for index in range(r.choice((0, 3))):
+        dscp = tuple(r.choice(classes) for _ in range(64))
+        state.qos_maps[index] = QosMap(dscp, tuple(r.choice(classes) for _ in range(8)))
+    for vif in list(state.vifs.values()):
+        flags = vif.flags & ~s.MIRROR_BOTH
+        if r.random() < 0.3:
+            flags |= r.choice((s.MIRROR_BOTH, VifFlag.MIRROR_RX, VifFlag.MIRROR_TX))
+        mirror = r.randrange(5)
+        state.add(replace(vif, flags=flags, mirror=mirror, qos=r.choice((-1, 0, 1, 2, 3))))
+
+
 def random_state(seed: int) -> State:
     """The state of that seed: with an agent if it is even."""
     r = random.Random(seed)
@@ -122,4 +157,5 @@ def random_state(seed: int) -> State:
     state.add(Route(0, IPv4Network("172.30.0.1/32"), own[0]))
     state.mpls = {label: _any_nexthop(r) for label in LABELS if 16 <= label < 2048}
     state.vxlan = {vni: _any_nexthop(r) for vni in VNIS if vni}
+    _copies(r, state)
     return state

@@ -15,7 +15,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -93,8 +93,10 @@ class Rig:
         sent = kind in (Verdict.TX, Verdict.TRAP)
         assert result.retval == (_REDIRECT if sent else _SHOT), result
         copies = [self._copy(raw) for raw in self._copies.read()]
+        marks = result.cb[3:5] if kind == Verdict.TX else (0, 0)
+        out = result.packet_out if sent else b""
         return model.Outcome(
-            kind, out_vif if sent else None, reason, result.packet_out if sent else b"", copies
+            kind, out_vif if sent else None, reason, out, copies, marks=(marks[0], marks[1])
         )
 
     def _copy(self, raw: bytes) -> model.Copy:
@@ -139,6 +141,7 @@ class Rig:
         self.core.vifs.delete(GONE)
         for entry in state.bridge.values():
             self.core.bridge.put(entry.vrf, entry.mac, entry.nh, entry.label)
+        self._program_copies(state)
         for label, nh_id in state.mpls.items():
             self.core.mpls.put(label, nh_id)
         for vni, nh_id in state.vxlan.items():
@@ -157,6 +160,21 @@ class Rig:
                     bridge=index,
                 )
             )
+
+    def _program_copies(self, state: State) -> None:
+        for index, one in state.mirrors.items():
+            mirror = records.Mirror(
+                index=index,
+                nh=one.nh,
+                vni=one.vni,
+                dynamic=bool(one.metadata),
+                metadata=one.metadata,
+            )
+            self.core.mirrors.put(mirror)
+        for fc, marks in state.classes.items():
+            self.core.qos.put_class(records.ForwardingClass(id=fc, **asdict(marks)))
+        for index, qos in state.qos_maps.items():
+            self.core.qos.put(records.QosMap(index=index, dscp=qos.dscp, dot1p=qos.dot1p))
 
     def _add_vif(self, vif: Vif) -> None:
         name = f"d{vif.idx}"
@@ -178,6 +196,8 @@ class Rig:
                 mcast_vrf=vif.mcast_vrf,
                 xconnect=partner,
                 nh_id=vif.nh_id,
+                mirror=vif.mirror,
+                qos=vif.qos,
             )
         )
         wanted = VifFlag(int(vif.flags))
@@ -204,6 +224,8 @@ def _nexthop(nh: Nexthop) -> records.Nexthop:
         rw_dst_mac=nh.rw_dst_mac if tunnel else None,
         members=tuple(records.Member(nh=one.nh, label=one.label) for one in nh.members),
         hash_fields=HashField(nh.hash_fields),
+        sport=nh.sport,
+        dport=nh.dport,
     )
 
 

@@ -16,12 +16,26 @@ from tests.model.const import (
     VifFlag,
     VifType,
 )
-from tests.model.state import BridgeEntry, Member, Nexthop, Route, State, Vif, ip, mac, net
+from tests.model.state import (
+    BridgeEntry,
+    ForwardingClass,
+    Member,
+    Mirror,
+    Nexthop,
+    QosMap,
+    Route,
+    State,
+    Vif,
+    ip,
+    mac,
+    net,
+)
 
 FABRIC, HOST, AGENT = 2, 3, 4
 VM1, VM2, RED, UUF, NO_PROXY, PROXY, NARROW, GONE = 11, 12, 13, 14, 15, 16, 17, 18
 TINY, STATS = 19, 4351
 HEARS, TREE, GUARDED = 20, 21, 22
+MIRRORED, STATIC, LOST, MARKED = 23, 24, 25, 26
 GATEWAY = mac("00:00:5e:00:01:00")
 NIC_MAC = mac("02:00:00:00:00:01")
 FAR_MAC = mac("02:00:00:00:00:02")
@@ -29,11 +43,13 @@ VM1_MAC, VM2_MAC = mac("02:00:0a:01:01:01"), mac("02:00:0a:01:01:02")
 REMOTE_MAC, ROUTER_MAC = mac("02:00:0a:01:01:03"), mac("02:00:00:00:00:fe")
 SELF, FAR, OTHER = ip("172.30.0.1"), ip("172.30.0.2"), ip("172.30.0.3")
 TOR_IP, PEER = ip("172.30.0.4"), ip("172.30.0.5")
+MIRRORED_MAC = mac("02:00:0a:01:01:13")
 HEARD_GROUP = mac("01:00:5e:01:02:03")
 SEED = 0x5EED1234
 BLUE, RED_VRF, MCAST = 1, 2, 3
 TREE_VRF, GUARDED_VRF, TREE_VNI = 7, 8, 5555
 BOTH = VifFlag.L2 | VifFlag.L3
+MIRROR_BOTH = VifFlag.MIRROR_RX | VifFlag.MIRROR_TX
 HEAD = FAR_MAC + NIC_MAC + b"\x08\x00"
 
 Kind = NhFlag
@@ -50,6 +66,10 @@ def _vifs(agent: bool) -> list[Vif]:
         Vif(HEARS, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.IGMP),
         Vif(TREE, VifType.VIRTUAL, GATEWAY, TREE_VRF, BOTH),
         Vif(GUARDED, VifType.VIRTUAL, GATEWAY, GUARDED_VRF, BOTH),
+        Vif(MIRRORED, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | MIRROR_BOTH, mirror=1),
+        Vif(STATIC, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.MIRROR_RX, mirror=2),
+        Vif(LOST, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.MIRROR_RX, mirror=9),
+        Vif(MARKED, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, qos=1),
         Vif(RED, VifType.VIRTUAL, GATEWAY, RED_VRF, BOTH),
         Vif(UUF, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.UNKNOWN_UC_FLOOD),
         Vif(NO_PROXY, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.NO_MAC_PROXY),
@@ -130,6 +150,8 @@ def _nexthops() -> list[Nexthop]:
         _composite(58, top),
         *_ecmp_nexthops(),
         *_tree_nexthops(),
+        ANALYZER,
+        _encap(92, MIRRORED, VM2_MAC),
     ]
 
 
@@ -152,6 +174,33 @@ def _ecmp_nexthops() -> list[Nexthop]:
         _ecmp(68),
         _ecmp(69, Member(999), Member(22), Member(998), Member(33, 1031), Member(997)),
     ]
+
+
+# plain UDP to a neighbour on the underlay
+ANALYZER = Nexthop(
+    91,
+    NhType.TUNNEL,
+    Family.INET,
+    NhFlag.VALID | Kind.TUNNEL_UDP,
+    0,
+    None,
+    SELF,
+    ip("172.30.0.9"),
+    sport=8097,
+    dport=8099,
+)
+METADATA = bytes((0xFF, 0))
+MIRRORS = {
+    1: Mirror(91, metadata=METADATA),
+    2: Mirror(31, 7000),
+    3: Mirror(999),
+    4: Mirror(31, metadata=METADATA),
+}
+CLASSES = {1: ForwardingClass(46, 5, 6, 3), 2: ForwardingClass(10, 1, 2, 0)}
+# DSCP 0 is of class 1, 46 of class 2, others of one that is not there
+QOS_MAPS = {
+    1: QosMap(tuple({0: 1, 46: 2}.get(dscp, 9) for dscp in range(64)), (9, 1, 1, 1, 1, 1, 1, 2))
+}
 
 
 def _tree_nexthops() -> list[Nexthop]:
@@ -256,6 +305,7 @@ def _bridge() -> list[BridgeEntry]:
         (BLUE, BROADCAST, 53, None),
         (BLUE, mac("02:00:0a:01:01:12"), 64, None),
         (BLUE, HEARD_GROUP, 3, None),
+        (BLUE, MIRRORED_MAC, 92, None),
         (TREE_VRF, BROADCAST, 77, TREE_VNI),
         (GUARDED_VRF, BROADCAST, 78, None),
         (RED_VRF, VM1_MAC, 13, None),
@@ -290,6 +340,7 @@ VNIS = {
 def base(name: str, *, agent: bool) -> State:
     """The base tables; with an agent nothing is cross-connected, and it is a gateway."""
     state = State(name, hash_seed=SEED, mpls=dict(MPLS), vxlan=dict(VNIS))
+    state.mirrors, state.qos_maps, state.classes = dict(MIRRORS), dict(QOS_MAPS), dict(CLASSES)
     state.add(*_vifs(agent), *_nexthops(), *_bridge(), *_routes())
     if agent:
         state.agent_vif = AGENT

@@ -17,6 +17,7 @@ from . import (
     cases_encap,
     cases_l3,
     cases_malformed,
+    cases_mirror,
     cases_tree,
     cases_xconnect,
 )
@@ -36,6 +37,7 @@ TABLES = {
     "encap": cases_encap.CASES,
     "l3": cases_l3.CASES,
     "malformed": cases_malformed.CASES,
+    "mirror": cases_mirror.CASES,
     "tree": cases_tree.CASES,
     "xconnect": cases_xconnect.CASES,
 }

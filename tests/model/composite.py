@@ -159,6 +159,7 @@ def _copy(packet: Packet, tree: _Tree, served: set[NhFlag]) -> None:
     for leaf in leaves:
         if leaf.kind == ENCAP and leaf.nh.oif != packet.vif.idx:
             _copy_local(packet, leaf.nh)
+    _mirror(packet, leaves)
     vni = packet.label
     for wrapped in (False, True):
         for kind in TUNNEL_ORDER:
@@ -167,6 +168,14 @@ def _copy(packet: Packet, tree: _Tree, served: set[NhFlag]) -> None:
                     continue
                 if (leaf.kind == FABRIC and not packet.l3) == wrapped and not _back(packet, leaf):
                     _copy_remote(packet, leaf, vni if wrapped else None, wrapped)
+
+
+def _mirror(packet: Packet, leaves: list[_Leaf]) -> None:
+    """What goes into tunnels is mirrored once, by the vif of the last one of them."""
+    wanting = [leaf for leaf in leaves if leaf.kind != ENCAP and not _back(packet, leaf)]
+    vif = packet.vif_of(wanting[-1].nh.oif) if wanting else None
+    if vif is not None:
+        packet.mirror_sent(vif, packet.frame)
 
 
 def _back(packet: Packet, leaf: _Leaf) -> bool:
@@ -198,4 +207,6 @@ def _copy_remote(packet: Packet, leaf: _Leaf, vni: int | None, wrapped: bool) ->
     if isinstance(built, Drop):
         packet.count_drop(built)
     else:
+        was, packet.encapped = packet.encapped, True
         packet.send_copy(*built)
+        packet.encapped = was

@@ -56,6 +56,8 @@ class VifFlag(IntFlag):
     """Flags of a vif that change what happens to a packet."""
 
     XCONNECT = 0x2
+    MIRROR_RX = 0x8
+    MIRROR_TX = 0x10
     L3 = 0x40
     L2 = 0x80
     NO_MAC_PROXY = 0x1000
@@ -83,6 +85,7 @@ class NhFlag(IntFlag):
 
     VALID = 0x1
     TUNNEL_GRE = 0x8
+    TUNNEL_UDP = 0x10
     MULTICAST = 0x20
     TUNNEL_UDP_MPLS = 0x40
     TUNNEL_VXLAN = 0x80

@@ -46,6 +46,7 @@ def _gre(packet: Packet, nh: Nexthop, ip: IPv4, area: bytes) -> Outcome:
         raise BadPacketError
     flags, proto = struct.unpack_from("!HH", area)
     if flags & ~(GRE_CSUM | GRE_KEY) or proto != GRE_MPLS:
+        packet.mirror_received()
         return nexthop.to_host(packet, nh)
     head = 4 + 4 * flags.bit_count()
     return _mpls(packet, ip, ip.header_len + head, area[head:])
@@ -105,6 +106,7 @@ def _vxlan(packet: Packet, ip: IPv4, at: int, data: bytes) -> Outcome:
     if not flags & VXLAN_I:
         return packet.drop(Drop.INVALID_VNID)
     if flags & VXLAN_ROUTER_ALERT:
+        packet.mirror_received()
         return packet.trap(Trap.ROUTER_ALERT)
     nh_id = packet.state.vxlan.get(vni >> 8)
     if nh_id is None:
@@ -139,6 +141,7 @@ def _deliver(
     if room < least:
         raise BadPacketError
     packet.vrf = nh.vrf
+    packet.mirror_received()
     return nexthop.apply(packet, nh.id)
 
 

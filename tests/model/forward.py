@@ -1,8 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """A packet's way in: what each type of vif does with what it receives."""
 
-from . import arp, l2, l3, nexthop
-from .const import ETH_ARP, ETH_IPV4, Drop, NhType, Trap, VifFlag, VifType
+from . import arp, l2, l3, mirror, nexthop
+from .const import (
+    ETH_ARP,
+    ETH_IPV4,
+    PROTO_GRE,
+    PROTO_UDP,
+    UDP_TUNNELS,
+    Drop,
+    NhType,
+    Trap,
+    VifFlag,
+    VifType,
+)
 from .packet import Outcome, Packet
 from .state import State, Vif
 from .wire import AGENT_HDR, ETH_LEN, BadPacketError, pad_frame, parse_ipv4, parse_l2
@@ -26,9 +37,35 @@ def forward(state: State, vif_idx: int, frame: bytes) -> Outcome:
     packet.counters["rx_packets", vif.idx] = 1
     packet.counters["rx_bytes", vif.idx] = len(frame)
     try:
-        return _receive(packet)
+        if not _will_be_opened(packet):
+            packet.mirror_received()
+        outcome = _receive(packet)
     except BadPacketError:
-        return packet.drop(Drop.INVALID_PACKET)
+        outcome = packet.drop(Drop.INVALID_PACKET)
+    while packet.deferred:
+        mirror.send(packet, packet.deferred.pop(0))
+    return outcome
+
+
+def _will_be_opened(packet: Packet) -> bool:
+    """Whether the fabric's vif mirrors what is inside, once it is out of its tunnel."""
+    if packet.vif.type != VifType.PHYSICAL:
+        return False
+    try:
+        head, ip = packet.l2, parse_ipv4(packet.l3_data)
+    except BadPacketError:
+        return False
+    if head.tagged or head.proto != ETH_IPV4 or ip.fragment:
+        return False
+    found = packet.state.lookup(packet.vrf, ip.dst)
+    nh = packet.state.valid_nexthop(found.nh) if found is not None else None
+    if nh is None or nh.type != NhType.RECEIVE or head.multicast:
+        return False
+    udp = packet.l3_data[ip.header_len :]
+    port = int.from_bytes(udp[2:4], "big")
+    return ip.proto == PROTO_GRE or (
+        ip.proto == PROTO_UDP and len(udp) >= 8 and port in UDP_TUNNELS
+    )
 
 
 def _receive(packet: Packet) -> Outcome:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each type of nexthop does with a packet."""
 
-from . import arp, composite, decap, ecmp, l2, l3, tunnel
+from . import arp, composite, decap, ecmp, l2, l3, qos, tunnel
 from .const import (
     ETH_ARP,
     ETH_IPV4,
@@ -12,9 +12,9 @@ from .const import (
     Trap,
     VifType,
 )
-from .packet import Built, Outcome, Packet
+from .packet import Outcome, Packet
 from .state import Nexthop
-from .wire import BadPacketError, parse_arp
+from .wire import BadPacketError, ether, parse_arp
 
 
 def apply(packet: Packet, nh_id: int) -> Outcome:
@@ -38,12 +38,28 @@ def apply(packet: Packet, nh_id: int) -> Outcome:
     if nh.type == NhType.ENCAP:
         return _encap(packet, nh)
     if nh.type == NhType.TUNNEL:
-        return _send(packet, tunnel.tunnel(packet, nh))
+        return _udp(packet, nh) if nh.has(NhFlag.TUNNEL_UDP) else _tunnel(packet, nh)
     return packet.drop(Drop.INVALID_NH)
 
 
-def _send(packet: Packet, built: Built) -> Outcome:
-    return packet.drop(built) if isinstance(built, Drop) else packet.send(*built)
+def _tunnel(packet: Packet, nh: Nexthop) -> Outcome:
+    built = tunnel.tunnel(packet, nh)
+    if isinstance(built, Drop):
+        return packet.drop(built)
+    packet.mirror_sent(built[0], packet.frame)
+    packet.encapped = True
+    return packet.send(*built)
+
+
+def _udp(packet: Packet, nh: Nexthop) -> Outcome:
+    """The packet, or the frame behind a mirror's metadata, in plain UDP; routed anew as a packet
+    of this host. The Ethernet header comes with the route."""
+    frame = ether(bytes(6), bytes(6), ETH_IPV4) + tunnel.plain_udp(packet, nh)
+    packet.count_vrf("udp_tunnels")
+    packet.frame, packet.vrf, packet.encapped = frame, nh.vrf, True
+    packet.outer_src, packet.label, packet.label_nh = None, None, None
+    packet.uuc_flood = packet.not_to_vms = False
+    return l3.route(packet)
 
 
 def _encap(packet: Packet, nh: Nexthop) -> Outcome:
@@ -58,9 +74,10 @@ def _encap(packet: Packet, nh: Nexthop) -> Outcome:
     packet.count_vrf("l2_encaps" if nh.family == Family.BRIDGE else "encaps")
     if packet.state.is_agent(nh):
         return packet.trap(Trap.NEXTHOP)
-    if nh.family == Family.BRIDGE:
-        return packet.send(vif, packet.frame)
-    return packet.send(vif, rewritten(packet, nh))
+    if nh.family != Family.BRIDGE:
+        packet.frame = rewritten(packet, nh)
+    qos.mark(packet)
+    return packet.send(vif, packet.frame)
 
 
 def rewritten(packet: Packet, nh: Nexthop) -> bytes:

@@ -9,7 +9,10 @@ from .const import VRF_NONE, Family, NhFlag, NhType, RouteFlag, VifFlag, VifType
 
 @dataclass(frozen=True, slots=True)
 class Vif:
-    """A vif; `mtu` is that of its netdevice (longest L3 packet), `nh_id` its own nexthop."""
+    """A vif; `mtu` is that of its netdevice (longest L3 packet), `nh_id` its own nexthop.
+
+    `mirror`: index for its flags MIRROR_RX and MIRROR_TX; `qos`: index of its QoS map.
+    """
 
     idx: int
     type: VifType
@@ -20,6 +23,8 @@ class Vif:
     xconnect: int | None = None
     mtu: int = 1500
     nh_id: int = 0
+    mirror: int | None = None
+    qos: int = -1
 
     def has(self, flag: VifFlag) -> bool:
         """Whether the flag is set."""
@@ -53,6 +58,8 @@ class Nexthop:
     rw_dst_mac: bytes = bytes(6)
     members: tuple[Member, ...] = ()
     hash_fields: int = 0
+    sport: int = 0
+    dport: int = 0
 
     def has(self, flag: NhFlag) -> bool:
         """Whether the flag is set."""
@@ -85,6 +92,33 @@ class BridgeEntry:
     label: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Where copies go. With metadata it is dynamic; the VNI is that of a static one."""
+
+    nh: int
+    vni: int | None = None
+    metadata: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardingClass:
+    """Marks and queue."""
+
+    dscp: int = 0
+    exp: int = 0
+    dot1p: int = 0
+    queue: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QosMap:
+    """Number of the forwarding class, by DSCP (64) and by 802.1p (8)."""
+
+    dscp: tuple[int, ...]
+    dot1p: tuple[int, ...]
+
+
 DISCARD_NH = Nexthop(0, NhType.DISCARD)
 
 
@@ -103,6 +137,9 @@ class State:
     bridge: dict[tuple[int, bytes], BridgeEntry] = field(default_factory=dict)
     mpls: dict[int, int] = field(default_factory=dict)
     vxlan: dict[int, int] = field(default_factory=dict)
+    mirrors: dict[int, Mirror] = field(default_factory=dict)
+    qos_maps: dict[int, QosMap] = field(default_factory=dict)
+    classes: dict[int, ForwardingClass] = field(default_factory=dict)
     agent_vif: int | None = None
     hash_seed: int = 0
     vrfs: int = 64
@@ -132,6 +169,9 @@ class State:
             bridge=dict(self.bridge),
             mpls=dict(self.mpls),
             vxlan=dict(self.vxlan),
+            mirrors=dict(self.mirrors),
+            qos_maps=dict(self.qos_maps),
+            classes=dict(self.classes),
         )
 
     def valid_nexthop(self, nh_id: int) -> Nexthop | None:

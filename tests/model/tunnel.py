@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encapsulation: MPLSoGRE, MPLSoUDP and VXLAN over IPv4."""
 
+from . import qos
 from .const import (
     ETH_IPV4,
     GRE_MPLS,
@@ -66,18 +67,37 @@ def tunnel(packet: Packet, nh: Nexthop, *, vni: int | None = None, wrapped: bool
     inner = parse_inner(packet.l2.proto, packet.l3_data)
     proto = PROTO_GRE if kind == NhFlag.TUNNEL_GRE else PROTO_UDP
     data = packet.l3_data if packet.l3 else packet.frame
+    tos, exp = _marks(packet, inner)
     if vni is not None:
-        data = _wrap(packet, nh, inner, vni, data)
-    payload = _payload(packet, nh, kind, vif, inner, packet.label, data)
-    outer = outer_ipv4(proto, inner.ident, nh.sip, nh.dip, payload)
+        data = _wrap(packet, nh, inner, vni, data, tos)
+    payload = _payload(packet, nh, kind, vif, inner, packet.label, data, exp)
+    outer = outer_ipv4(proto, inner.ident, nh.sip, nh.dip, payload, tos)
     packet.count_vrf(COUNTERS[kind])
     return vif, nh.rewrite[:12].ljust(12, b"\0") + ETH_IPV4.to_bytes(2, "big") + outer
 
 
-def _wrap(packet: Packet, nh: Nexthop, inner: Inner, vni: int, frame: bytes) -> bytes:
+def plain_udp(packet: Packet, nh: Nexthop) -> bytes:
+    """An IPv4 packet with the packet, or metadata and the frame, in plain UDP."""
+    inner = parse_inner(packet.l2.proto, packet.l3_data)
+    data = packet.l3_data if packet.l3 else packet.metadata + packet.frame
+    tos, _ = _marks(packet, inner)
+    body = udp(nh.sport, nh.dport, data)
+    return outer_ipv4(PROTO_UDP, inner.ident, nh.sip, nh.dip, body, tos)
+
+
+def _marks(packet: Packet, inner: Inner) -> tuple[int, int]:
+    """TOS of the outer header and EXP of the label: of the forwarding class, else the DSCP of the
+    packet inside, and 0. Congestion marks are not copied."""
+    found = qos.class_of(packet)
+    if found is not None:
+        return found.dscp << 2, found.exp
+    return inner.tos & 0xFC, 0
+
+
+def _wrap(packet: Packet, nh: Nexthop, inner: Inner, vni: int, frame: bytes, tos: int) -> bytes:
     head = VXLAN_I.to_bytes(4, "big") + (vni << 8).to_bytes(4, "big")
     vxlan = udp(entropy_port(packet, inner, SPORT_MPLS_NO_HASH), UDP_VXLAN, head + frame)
-    return bytes(4) + outer_ipv4(PROTO_UDP, inner.ident, nh.sip, nh.dip, vxlan)
+    return bytes(4) + outer_ipv4(PROTO_UDP, inner.ident, nh.sip, nh.dip, vxlan, tos)
 
 
 def _payload(
@@ -88,6 +108,7 @@ def _payload(
     inner: Inner,
     label: int,
     behind: bytes,
+    exp: int,
 ) -> bytes:
     if kind == NhFlag.TUNNEL_VXLAN:
         frame = packet.frame
@@ -96,7 +117,7 @@ def _payload(
         head = VXLAN_I.to_bytes(4, "big") + (label << 8).to_bytes(4, "big")
         return udp(entropy_port(packet, inner, SPORT_VXLAN_NO_HASH), UDP_VXLAN, head + frame)
     ttl = (inner.ttl or TTL) if packet.l3 else TTL
-    data = mpls(label, ttl) + behind
+    data = mpls(label, ttl, exp) + behind
     if kind == NhFlag.TUNNEL_GRE:
         return GRE_MPLS.to_bytes(4, "big") + data
     return udp(entropy_port(packet, inner, SPORT_MPLS_NO_HASH), UDP_MPLS, data)

@@ -11,7 +11,9 @@ from .names import VIF_NONE
 from .records import Config
 
 _NONE_WORD = VIF_NONE
-_WRITABLE = frozenset({"agent_vif", "hash_seed", "events", "spare_vifs", "spare_nexthops"})
+_WRITABLE = frozenset(
+    {"agent_vif", "hash_seed", "events", "spare_vifs", "spare_nexthops", "qos_maps"}
+)
 
 
 class ConfigTable:

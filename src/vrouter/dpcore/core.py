@@ -13,8 +13,10 @@ from .config import ConfigTable
 from .home import Home
 from .inet import InetTable
 from .instance import Instance, find_instance
+from .mirrors import MirrorTable
 from .mpls import MplsTable
 from .nexthops import NexthopTable
+from .qos import QosTable
 from .stats import Stats
 from .vifs import VifTable
 from .vxlan import VxlanTable
@@ -48,7 +50,7 @@ class DpCore:
             table = self.__dict__.pop(name, None)
             if table is not None:
                 table.close()
-        for name in ("vifs", "nexthops", "inet", "mpls", "vxlan", "stats"):
+        for name in ("vifs", "nexthops", "inet", "mpls", "vxlan", "mirrors", "qos", "stats"):
             self.__dict__.pop(name, None)
         self._home.close()
 
@@ -98,6 +100,16 @@ class DpCore:
         return VxlanTable(self._home)
 
     @cached_property
+    def mirrors(self) -> MirrorTable:
+        """Where copies of packets go."""
+        return MirrorTable(self._home)
+
+    @cached_property
+    def qos(self) -> QosTable:
+        """QoS maps and forwarding classes."""
+        return QosTable(self._home, self.config)
+
+    @cached_property
     def stats(self) -> Stats:
         """Drop and VRF counters."""
         return Stats(self._home)
@@ -114,4 +126,5 @@ class DpCore:
             "nexthop": self.nexthops.collect(),
             "bridge": self.bridge.collect(),
             "vxlan": self.vxlan.collect(),
+            "mirror": self.mirrors.collect(),
         }

@@ -27,6 +27,9 @@ ENTRY_VALID: Final = 0x80000000
 REWRITE_MAX: Final = 32
 MEMBERS_PER_CHUNK: Final = 31
 MAX_ECMP: Final = 256
+MAX_MIRRORS: Final = 255
+MIRROR_NONE: Final = 255
+METADATA_MAX: Final = 16
 DROP_REASONS: Final = 96  # VR_DROP_MAX: size of the drop counters
 
 
@@ -234,6 +237,12 @@ class NhFlag(IntFlag):
     UNDERLAY_ECMP = 0x10000000
 
 
+class MirrorFlag(IntFlag):
+    """What a mirror does with the copies."""
+
+    DYNAMIC = 0x1
+
+
 class HashField(IntFlag):
     """Fields of a packet that an ECMP composite hashes; 0 stands for all."""
 
@@ -307,6 +316,7 @@ C_NAMES: Final[tuple[tuple[type[IntEnum] | type[IntFlag], str, str], ...]] = (
     (NhType, "vr_nh_type", "NH_TYPE_"),
     (NhFlag, "vr_nh_flag", "NH_FLAG_"),
     (HashField, "vr_hash_field", "VR_HASH_"),
+    (MirrorFlag, "vr_mirror_flag", "VR_MIRROR_"),
     (RouteFlag, "vr_route_flag", "VR_RT_"),
     (BridgeFlag, "vr_bridge_flag", "VR_BE_"),
     (EventMask, "vr_event_mask", "VR_EVENT_"),

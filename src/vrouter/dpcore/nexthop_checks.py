@@ -16,7 +16,6 @@ from .records import Nexthop
 
 _F = NhFlag
 _LATER = {
-    _F.TUNNEL_UDP: "UDP tunnels (mirroring)",
     _F.TUNNEL_PBB: "PBB tunnels",
     _F.MPLS_O_MPLS: "MPLS over MPLS",
     _F.L2_CONTROL_WORD: "L2 control words",
@@ -24,7 +23,7 @@ _LATER = {
     _F.INDIRECT: "indirect nexthops",
     _F.CRYPT_TRAFFIC: "encrypted traffic",
 }
-_TUNNELS = _F.TUNNEL_GRE | _F.TUNNEL_UDP_MPLS | _F.TUNNEL_VXLAN
+_TUNNELS = _F.TUNNEL_GRE | _F.TUNNEL_UDP_MPLS | _F.TUNNEL_VXLAN | _F.TUNNEL_UDP
 _ECMP = _F.COMPOSITE_ECMP | _F.COMPOSITE_LU_ECMP
 _COMPOSITES = (
     _F.MULTICAST
@@ -78,8 +77,8 @@ def _check_kind(nexthop: Nexthop) -> None:
     for flag, what in _LATER.items():
         if nexthop.flags & flag:
             raise Refused(
-                f"nexthop {nexthop.id}: {what} come later: tunnels MPLSoGRE, MPLSoUDP and "
-                "VXLAN work"
+                f"nexthop {nexthop.id}: {what} come later: tunnels MPLSoGRE, MPLSoUDP, VXLAN "
+                "and UDP work"
             )
 
 
@@ -97,7 +96,8 @@ def _check_numbers(home: Home, nexthop: Nexthop) -> None:
 
 def _check_oif(home: Home, nexthop: Nexthop) -> None:
     if nexthop.oif is None:
-        if nexthop.type in _NEED_OIF and nexthop.flags & _F.VALID:
+        routed = nexthop.type == NhType.TUNNEL and nexthop.flags & _F.TUNNEL_UDP
+        if nexthop.type in _NEED_OIF and nexthop.flags & _F.VALID and not routed:
             raise BadValue("oif", None, f"a nexthop of type {nexthop.type.name} needs a vif")
     elif not home.words("vif_index").get(nexthop.oif):
         raise BadValue("oif", nexthop.oif, "there is no such vif: add it first")
@@ -106,13 +106,17 @@ def _check_oif(home: Home, nexthop: Nexthop) -> None:
 def _check_tunnel(nexthop: Nexthop) -> None:
     if (nexthop.flags & _TUNNELS).bit_count() > 1:
         raise BadValue(
-            "flags", hex(nexthop.flags), "a tunnel is one of MPLSoGRE, MPLSoUDP and VXLAN"
+            "flags", hex(nexthop.flags), "a tunnel is one of MPLSoGRE, MPLSoUDP, VXLAN and UDP"
         )
     if not nexthop.flags & _F.VALID:
         return
     for field in ("sip", "dip"):
         if not getattr(nexthop, field):
             raise BadValue(field, None, "a tunnel needs both outer addresses")
+    if nexthop.flags & _F.TUNNEL_UDP:
+        if not nexthop.dport:
+            raise BadValue("dport", 0, "a UDP tunnel needs the port of the analyzer")
+        return
     if len(nexthop.rewrite) != 14:
         raise BadValue(
             "rewrite", nexthop.rewrite.hex(), "a tunnel needs an Ethernet header of 14 bytes"

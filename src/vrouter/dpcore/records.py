@@ -41,7 +41,8 @@ class Vif:
     that `name` names (they differ for vhost0, where ifindex is the inner end of the
     pair). vrf 65535: none. mcast_vrf 65535: as vrf. xconnect: idx of the partner.
     peer: `ifindex` is a veth whose far end is in another network namespace.
-    mtu 0: the default of the type. qos -1: set by an agent that wants none.
+    mtu 0: the default of the type. qos -1: set by an agent that wants none. mirror: index
+    of the mirror that the flags MIRROR_RX and MIRROR_TX send copies to.
     """
 
     idx: int
@@ -61,6 +62,7 @@ class Vif:
     ovlan: int | None = None
     parent: int | None = None
     qos: int = 0
+    mirror: int | None = None
     transport: VifTransport = VifTransport.ETH
     peer: bool = False
     mtu: int = 0
@@ -100,6 +102,39 @@ class Nexthop:
     rw_dst_mac: bytes | None = None
     members: tuple[Member, ...] = ()
     hash_fields: HashField = ALL_FIELDS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mirror:
+    """Where copies go: to nexthop `nh`; with `vni` into VXLAN; `dynamic`: behind `metadata`
+    (2 to 16 bytes, by default upstream's empty list) in plain UDP."""
+
+    index: int
+    nh: int
+    vni: int | None = None
+    dynamic: bool = False
+    metadata: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForwardingClass:
+    """How packets are marked (DSCP, MPLS EXP, 802.1p), and the queue they take."""
+
+    id: int
+    dscp: int = 0
+    exp: int = 0
+    dot1p: int = 0
+    queue: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QosMap:
+    """Forwarding class by DSCP (64), MPLS EXP (8) and 802.1p (8)."""
+
+    index: int
+    dscp: tuple[int, ...] = (0,) * 64
+    exp: tuple[int, ...] = (0,) * 8
+    dot1p: tuple[int, ...] = (0,) * 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,3 +232,4 @@ class Config:
     loaded_ns: int
     spare_vifs: int
     spare_nexthops: int
+    qos_maps: int

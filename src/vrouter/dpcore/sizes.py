@@ -48,6 +48,7 @@ class Sizes:
     vrfs: int = 4096
     routes: int = 1048576
     bridge: int = 315392
+    qos_maps: int = 4096
     ifindexes: int = 65536
     events: int = 262144
 
@@ -72,6 +73,7 @@ class Sizes:
             vrfs=entries["vrf_stats"],
             routes=entries["inet"],
             bridge=entries["bridge_hash"],
+            qos_maps=entries["qos_map"],
             ifindexes=entries["vif_by_ifindex"],
             events=entries["events"],
         )
@@ -128,6 +130,7 @@ class Sizes:
             "bridge_hash": self.bridge,
             "bridge": self.bridge + 1,
             "bridge_retire": self.bridge + 1,
+            "qos_map": self.qos_maps,
             "events": self.events,
             "test_copies": _TEST_COPIES if test_mode else mmap.PAGESIZE,
         }
@@ -184,6 +187,7 @@ SMALL: Final = Sizes(
     vrfs=64,
     routes=16384,
     bridge=4096,
+    qos_maps=64,
     ifindexes=4096,
     events=65536,
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 from .layout import Layout
-from .names import VIF_NONE, VLAN_NONE, VifFlag, VifTransport, VifType
+from .names import MIRROR_NONE, VIF_NONE, VLAN_NONE, VifFlag, VifTransport, VifType
 from .records import Vif
 
 
@@ -29,6 +29,7 @@ def pack_vif(layout: Layout, vif: Vif) -> bytes:
         type=int(vif.type),
         transport=int(vif.transport),
         peer=int(vif.peer),
+        mirror=_number(vif.mirror, MIRROR_NONE),
         mac=vif.mac,
         mtu=vif.mtu,
         ip6=vif.ip6.packed if vif.ip6 else bytes(16),
@@ -59,6 +60,7 @@ def unpack_vif(layout: Layout, value: bytes) -> Vif:
         qos=fields["qos"],
         transport=VifTransport(fields["transport"]),
         peer=bool(fields["peer"]),
+        mirror=_optional(fields["mirror"], MIRROR_NONE),
         mtu=fields["mtu"],
     )
 

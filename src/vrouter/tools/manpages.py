@@ -17,7 +17,10 @@ from typing import Any
 from vrouter.tools.common import ToolParser
 from vrouter.tools.manual_prose import COMMON, PURPOSES, SECTIONS
 
-COMMANDS = ("dropstats", "mpls", "nh", "rt", "vif", "vrfstats", "vrinfo", "vrouter", "vxlan")
+COMMANDS = (
+    *("dropstats", "mirror", "mpls", "nh", "qosmap", "rt", "vif", "vrfstats", "vrinfo"),
+    *("vrouter", "vxlan"),
+)
 DATA = Path(__file__).resolve().parent.parent / "data"
 COMPLETION = DATA / "completion" / "vrouter.bash"
 

@@ -23,6 +23,8 @@ EXAMPLES = """\
   vif --add tap1 --mac 00:00:5e:00:01:00 --vrf 1 --type virtual
                                a VM's port
   vif --set 5 --vrf 2          move a vif to another VRF
+  vif --set tap1 --mirror 1    copy what passes the vif, see mirror(1)
+  vif --set tap1 --qos 2       classify what the vif receives, see qosmap(1)
   vif --delete tap1            forget a vif; its device stays
 """
 
@@ -63,7 +65,12 @@ def build_parser() -> ToolParser:
         metavar="VIF",
         help="remove a vif, by number or device name",
     )
-    add("--set", type=argtypes.vif, metavar="VIF", help="change a vif; needs --vrf")
+    add(
+        "--set",
+        type=argtypes.vif,
+        metavar="VIF",
+        help="change a vif; needs --vrf, --mirror or --qos",
+    )
     add("--clear", action="store_true", help="set counters to 0: of all vifs, or of --id")
     _add_fields(parser)
     parser.add_common()
@@ -93,6 +100,19 @@ def _add_fields(parser: ToolParser) -> None:
     add("--policy", action="store_true", help="policy is applied (P)")
     add("--vhost-phys", action="store_true", help="the physical device of a vhost (Vp)")
     add("--dhcp-enable", action="store_true", help="DHCP requests are trapped (D)")
+    add("--mirror", type=argtypes.mirror, metavar="N", help="with --set: copies go to mirror N")
+    add(
+        "--mirror-direction",
+        choices=["rx", "tx", "both", "none"],
+        metavar="HOW",
+        help="rx (what the vif receives), tx, both (default) or none",
+    )
+    add(
+        "--qos",
+        type=argtypes.qos_map,
+        metavar="N",
+        help="with --set: QoS map of what the vif receives",
+    )
     add("--core", type=argtypes.cpu, metavar="N", help="show only what CPU N counted")
     add("--get-drop-stats", action="store_true", help="with --get: drops by reason")
     add(
@@ -117,7 +137,7 @@ USES = {
         *("policy", "vhost_phys", "dhcp_enable"),
     ),
     "delete": (),
-    "set": ("vrf",),
+    "set": ("vrf", "mirror", "mirror_direction", "qos"),
     "clear": ("id",),
 }
 FIELDS = tuple(dict.fromkeys(name for names in USES.values() for name in names))
@@ -134,7 +154,7 @@ def handle(args: argparse.Namespace) -> None:
         return
     from vrouter.tools import vif_write  # noqa: PLC0415
 
-    needed = {"create": ("mac",), "add": ("mac", "vrf", "type"), "set": ("vrf",)}
+    needed = {"create": ("mac",), "add": ("mac", "vrf", "type")}
     missing = [f"--{name}" for name in needed.get(action, ()) if getattr(args, name) is None]
     if missing:
         raise UsageError(f"--{action} needs {' and '.join(missing)}; see vif --help")

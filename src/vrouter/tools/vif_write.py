@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vrouter.dpcore.errors import DeviceError, NoSuchEntry, Refused, UsageError
 from vrouter.dpcore.labels import VIF_TRANSPORT_NAMES, VIF_TYPE_LABELS, VIF_TYPE_NAMES
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SUPPORTED_TRANSPORTS = (VifTransport.ETH, VifTransport.VIRTUAL)
 # Flags that dp-core and the cross-connect set by themselves; a request says nothing of them.
 NOT_ASKED = VifFlag.XCONNECT | VifFlag.TX_CSUM | VifFlag.VLAN_OFFLOAD | VifFlag.GRO_NEEDED
-NOT_ASKED |= VifFlag.MRG_RXBUF
+NOT_ASKED |= VifFlag.MRG_RXBUF | VifFlag.MIRROR_RX | VifFlag.MIRROR_TX
 
 
 def create(args: argparse.Namespace) -> None:
@@ -85,9 +85,9 @@ def add(args: argparse.Namespace) -> None:
 
 def _over(before: Vif, wanted: Vif) -> Vif:
     """`wanted`, with what no option of the command speaks of as it was."""
-    unspoken = ("idx", "nh_id", "ip", "ip6", "mcast_vrf", "qos", "mtu")
+    unspoken = ("idx", "nh_id", "ip", "ip6", "mcast_vrf", "qos", "mirror", "mtu")
     kept = {name: getattr(before, name) for name in unspoken}
-    crossed = before.flags & VifFlag.XCONNECT
+    crossed = before.flags & (VifFlag.XCONNECT | VifFlag.MIRROR_RX | VifFlag.MIRROR_TX)
     return replace(wanted, flags=wanted.flags | crossed, **kept)
 
 
@@ -175,16 +175,43 @@ def delete(args: argparse.Namespace) -> None:
 
 
 def set(args: argparse.Namespace) -> None:  # noqa: A001 - named after the option
-    """`vif --set VIF --vrf V`."""
+    """`vif --set VIF`: another VRF, mirror or QoS map."""
+    wanted: dict[str, Any] = {}
+    if args.vrf is not None:
+        wanted["vrf"] = args.vrf
+    if args.qos is not None:
+        wanted["qos"] = args.qos
+    if not wanted and args.mirror is None and args.mirror_direction is None:
+        raise UsageError("--set needs --vrf, --mirror or --qos; see vif --help")
     with open_core(args) as core, core.instance.enter_netns(), core.lock():
         vif = find_vif(core, args.set)
-        if vif.vrf == args.vrf:
-            text = f"vif0/{vif.idx} ({vif.name}) is in VRF {vif.vrf} already; nothing changed"
+        changed = replace(_mirrored(vif, args), **wanted)
+        if changed == vif:
+            where = f"is in VRF {vif.vrf}" if list(wanted) == ["vrf"] else "is so"
+            text = f"vif0/{vif.idx} ({vif.name}) {where} already; nothing changed"
             report(args, text, changed=False)
             return
-        core.vifs.change(replace(vif, vrf=args.vrf))
-    text = f"moved vif0/{vif.idx} ({vif.name}) from VRF {vif.vrf} to {args.vrf}"
+        core.vifs.change(changed)
+    text = f"changed vif0/{vif.idx} ({vif.name})"
+    if list(wanted) == ["vrf"]:
+        text = f"moved vif0/{vif.idx} ({vif.name}) from VRF {vif.vrf} to {args.vrf}"
     report(args, text, changed=True)
+
+
+def _mirrored(vif: Vif, args: argparse.Namespace) -> Vif:
+    """The vif with the mirror that the options give it."""
+    if args.mirror is None and args.mirror_direction is None:
+        return vif
+    direction = args.mirror_direction or "both"
+    number = vif.mirror if args.mirror is None else args.mirror
+    if number is None and direction != "none":
+        raise UsageError("--mirror-direction needs a mirror; add --mirror N")
+    flags = vif.flags & ~(VifFlag.MIRROR_RX | VifFlag.MIRROR_TX)
+    if direction in ("rx", "both"):
+        flags |= VifFlag.MIRROR_RX
+    if direction in ("tx", "both"):
+        flags |= VifFlag.MIRROR_TX
+    return replace(vif, flags=flags, mirror=None if direction == "none" else number)
 
 
 def clear(args: argparse.Namespace) -> None:
