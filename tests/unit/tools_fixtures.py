@@ -9,7 +9,19 @@ from dataclasses import dataclass
 import pytest
 from tests.unit.fake_core import FakeCore
 
-TOOLS = ("vif", "nh", "rt", "mpls", "vxlan", "dropstats", "vrfstats", "vrinfo", "vrouter")
+TOOLS = (
+    "vif",
+    "nh",
+    "rt",
+    "mpls",
+    "vxlan",
+    "mirror",
+    "qosmap",
+    "dropstats",
+    "vrfstats",
+    "vrinfo",
+    "vrouter",
+)
 _USERS = (
     *("label_table", "nh", "rt_show", "rt_write", "vif_show", "vif_write", "dropstats"),
     *("vrfstats", "vrouter", "vrouter_info", "vrouter_status"),
