@@ -7,8 +7,8 @@ import json
 from dataclasses import replace
 
 import pytest
-
 from tests.unit.table_fixtures import core, needs_root
+
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import BadValue, NoSuchEntry
 from vrouter.dpcore.records import ForwardingClass, Mirror, QosMap
