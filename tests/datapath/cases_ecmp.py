@@ -87,7 +87,11 @@ FROM_VM = [
     ),
     # of the 31 ways to choose fields, the one for the destination only: 0x6E314A82 % 3
     takes("only the destination counts", ip("10.1.11.1"), 0),
-    takes("label-unicast: the route's label stays", ip("10.1.12.1"), 0, (77, 77)),
+    # 0xEBB6C935 % 3
+    takes("only the destination port counts", ip("10.1.18.1"), 2),
+    takes("label-unicast, a VM", ip("10.1.12.1"), 0, (77, 77)),
+    takes("label-unicast: the route's label stays, MPLSoGRE", ip("10.1.12.3"), 2, (77, 77)),
+    takes("label-unicast: the route's label stays, MPLSoUDP", ip("10.1.12.7"), 1, (77, 77)),
     takes("a member of the second chunk of many", ip("10.1.14.1"), 2, (0, 4039)),
     takes("a hole picks again among two", ip("10.1.17.1"), 0),
     takes("another flow, the other of two", ip("10.1.17.2"), 2),

@@ -29,7 +29,7 @@ MACS = [
 ]
 ADDRESSES = [
     *(ip(f"10.1.1.{last}") for last in (*range(1, 12), 254)),
-    *(ip(f"10.1.{third}.1") for third in range(2, 18)),
+    *(ip(f"10.1.{third}.1") for third in range(2, 19)),
     *(ip(f"172.30.0.{last}") for last in (1, 2, 3, 9, 10, 77)),
     ip("10.0.0.1"),
     ip("8.8.8.8"),

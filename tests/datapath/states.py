@@ -165,6 +165,7 @@ def _ecmp_nexthops() -> list[Nexthop]:
     ways = Member(22), Member(32, 1030), Member(33, 1031)
     return [
         _ecmp(61, *ways),
+        _ecmp(60, *ways, fields=HashField.DPORT),
         _ecmp(62, *ways, fields=HashField.DIP),
         _ecmp(63, *ways, more=Kind.COMPOSITE_LU_ECMP),
         replace(_ecmp(64, Member(12), Member(31, 5001)), family=Family.BRIDGE),
@@ -274,6 +275,7 @@ def _routes() -> list[Route]:
         route(BLUE, "10.1.15.0/24", 67),
         route(BLUE, "10.1.16.0/24", 68),
         route(BLUE, "10.1.17.0/24", 69),
+        route(BLUE, "10.1.18.0/24", 60),
         route(BLUE, "225.0.0.0/8", 81),
         route(4, "10.0.0.0/8", 43),
         route(RED_VRF, "0.0.0.0/0", 34, label=77),

@@ -41,6 +41,8 @@ EXAMPLES = """\
   nh --create 20 --type 3 --oif 2 --smac 02:00:00:00:01:01 --dmac 02:00:00:00:01:02
      --sip 192.0.2.1 --dip 192.0.2.2 --vxlan
                                a VXLAN tunnel; --udp makes it MPLSoUDP, neither MPLSoGRE
+  nh --create 25 --type 3 --udp --sip 192.0.2.1 --dip 192.0.2.9 --sport 8097 --dport 8099
+                               plain UDP to an analyzer, for mirror(1); routed in --vrf
   nh --create 21 --type 7 --vrf 1 --vxlan
                                where a VNID of VRF 1 leads to
   nh --create 30 --type 6 --l2 --cen --vrf 1 --cni 11 --cni 12

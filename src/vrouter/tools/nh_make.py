@@ -50,6 +50,7 @@ NEEDED = {
     NhType.TUNNEL: ("oif", "smac", "dmac", "sip", "dip"),
     NhType.VRF_TRANSLATE: ("vrf",),
 }
+NEEDED_OF_UDP = ("sip", "dip")  # it is routed; the Ethernet header comes with the route
 SPECIAL = tuple(dict.fromkeys(name for names in ALLOWED.values() for name in names))
 
 FLAGS = {
@@ -143,10 +144,17 @@ def _check(args: argparse.Namespace) -> None:
                 f"{_options([name])} has no meaning for --type {args.type:d}; it goes with --type "
                 f"{' or '.join(types)}"
             )
-    missing = [name for name in NEEDED.get(args.type, ()) if not _given(getattr(args, name))]
+    needed = NEEDED.get(args.type, ())
+    if args.type == NhType.TUNNEL and _is_plain_udp(args):
+        needed = NEEDED_OF_UDP
+    missing = [name for name in needed if not _given(getattr(args, name))]
     if missing:
         them = "it" if len(missing) == 1 else "them"
         raise UsageError(f"--type {args.type:d} needs {_options(missing)}; add {them}")
+
+
+def _is_plain_udp(args: argparse.Namespace) -> bool:
+    return bool(args.udp) and args.sport is not None and args.dport is not None
 
 
 def _given(value: object) -> bool:
@@ -187,6 +195,9 @@ def _tunnel(base: Nexthop, args: argparse.Namespace) -> Nexthop:
         kind = NhFlag.TUNNEL_VXLAN | (NhFlag.L3_VXLAN if args.l3_vxlan is not None else NhFlag(0))
     elif args.udp:
         kind = NhFlag.TUNNEL_UDP if all(ports) else NhFlag.TUNNEL_UDP_MPLS
+    rewrite = b""
+    if args.dmac is not None and args.smac is not None:
+        rewrite = args.dmac + args.smac + ETHERTYPE_IPV4
     return replace(
         base,
         flags=base.flags | kind,
@@ -194,7 +205,7 @@ def _tunnel(base: Nexthop, args: argparse.Namespace) -> Nexthop:
         dip=args.dip,
         sport=args.sport or 0,
         dport=args.dport or 0,
-        rewrite=args.dmac + args.smac + ETHERTYPE_IPV4,
+        rewrite=rewrite,
         rw_dst_mac=args.l3_vxlan,
     )
 
