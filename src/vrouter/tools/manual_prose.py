@@ -92,7 +92,8 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "transport, mac, ip, ip6, vrf, mcast_vrf, flags (array of the letters), nh (null: "
             "none), qos, mirror (null: none), ref, mtu, os_ifindex, ifindex, xconnect (number of "
             "the partner), speed, duplex, rx and tx (objects of packets, bytes, errors) and "
-            "drops; with --get-drop-stats also drop_reasons (array of reason, name, label, packets).",
+            "drops; with --get-drop-stats also drop_reasons (array of reason, name, label, "
+            "packets).",
         ),
         (
             "NOTES",
