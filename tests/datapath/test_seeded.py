@@ -79,9 +79,10 @@ def listed_seeds() -> list[int]:
     return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]
 
 
-def test_there_are_twenty() -> None:
-    assert len(PATCHES) >= 20
-    assert 2 * len(kept_seeds()) >= len(PATCHES)
+def test_there_are_thirty() -> None:
+    """Two of five at least are made at random: nobody chose them to be found."""
+    assert len(PATCHES) >= 30
+    assert 5 * len(kept_seeds()) >= 2 * len(PATCHES)
 
 
 def test_no_seed_is_passed_over() -> None:
