@@ -73,10 +73,12 @@ static __always_inline int vr_broadcast(struct __sk_buff *skb, struct vr_packet 
 	struct vr_vif *vif = vr_vif_get(pkt->vif);
 	__u8 group[ETH_ALEN];
 
-	if (vif && vif->mcast_vrf != VR_VRF_NONE && !pkt->lookups &&
-	    !(pkt->flags & VP_FROM_TUNNEL))
+	/* only where it comes in: what is looked up again could go round and round */
+	if (!vif || pkt->lookups || pkt->flags & VP_FROM_TUNNEL)
+		return vr_bridge_to(skb, pkt, vr_broadcast_mac);
+	if (vif->mcast_vrf != VR_VRF_NONE)
 		pkt->vrf = vif->mcast_vrf;
-	if (vif && vif->flags & VIF_FLAG_IGMP && !bpf_skb_load_bytes(skb, 0, group, ETH_ALEN) &&
+	if (vif->flags & VIF_FLAG_IGMP && !bpf_skb_load_bytes(skb, 0, group, ETH_ALEN) &&
 	    group[0] & 1 && vr_has_entry(group, pkt->vrf))
 		return vr_bridge_to(skb, pkt, group);
 	return vr_bridge_to(skb, pkt, vr_broadcast_mac);

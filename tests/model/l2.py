@@ -21,12 +21,12 @@ def bridge_input(packet: Packet) -> Outcome:
 def flood(packet: Packet) -> Outcome:
     """Send to the broadcast entry; at the vif, a VRF for multicast takes the place of its own.
 
-    Where IGMP is heard a group may have an entry of its own.
+    Where IGMP is heard a group may have an entry of its own, for what comes in by the vif.
     """
     if packet.vif.mcast_vrf != VRF_NONE and not packet.tunnelled:
         packet.vrf = packet.vif.mcast_vrf
     group = packet.l2.dst
-    heard = packet.vif.has(VifFlag.IGMP) and packet.l2.multicast
+    heard = packet.vif.has(VifFlag.IGMP) and packet.l2.multicast and not packet.tunnelled
     if heard and (packet.vrf, group) in packet.state.bridge:
         return bridge(packet, group)
     return bridge(packet, BROADCAST)
