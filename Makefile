@@ -54,7 +54,8 @@ install: bpf
 	@$(OWN) mkdir -p .venv/share/man/man1 .venv/share/bash-completion/completions && \
 		cp src/vrouter/data/man/*.1 .venv/share/man/man1/ && \
 		cp src/vrouter/data/completion/* .venv/share/bash-completion/completions/
-	@echo "installed: $(CURDIR)/$(BIN)/vrouter, vif, nh, rt, mpls, vxlan, dropstats, vrfstats, vrinfo, vrmemstats"
+	@echo "installed: $(CURDIR)/$(BIN)/vrouter, vif, nh, rt, mpls, vxlan, mirror, qosmap, dropstats, vrfstats," \
+		"vrinfo, vrmemstats"
 
 demo: root bpf
 	@$(OWN) $(BIN)/vrouter lab demo

@@ -124,6 +124,8 @@ struct vr_vif {
 	__u8 ip6[16];
 	char name[16];
 	__u8 src_macs[24];	/* Virtual VLAN: up to four senders; none = any */
+	__u8 mirror;		/* index, for VIF_FLAG_MIRROR_RX and _TX */
+	__u8 reserved[3];
 };
 
 #define VR_SRC_MACS	4
@@ -337,12 +339,24 @@ struct vr_nexthop {
 	__u8 type;		/* enum vr_nh_type */
 	__u8 family;		/* VR_AF_* */
 	__u8 rewrite_len;
-	__u8 reserved;
+	__u8 hash_fields;	/* ECMP: enum vr_hash_field; 0 = all */
 	__u8 rw_dst_mac[6];	/* L3 VXLAN: the remote router's MAC */
 	__u8 rewrite[VR_REWRITE_MAX];	/* L2 header, wire order: dmac smac type */
 	__u8 sip6[16];
 	__u8 dip6[16];
 };
+
+/* ECMP: the fields of a packet that pick the member, beside the ingress */
+enum vr_hash_field {
+	VR_HASH_PROTO = 0x1,
+	VR_HASH_SIP = 0x2,
+	VR_HASH_SPORT = 0x4,
+	VR_HASH_DIP = 0x8,
+	VR_HASH_DPORT = 0x10,
+};
+
+#define VR_HASH_ALL	0x1f
+#define VR_MAX_ECMP	256	/* members of an ECMP composite */
 
 struct vr_nh_member {
 	__u32 nh;
@@ -473,6 +487,41 @@ struct vr_route_changes_at {
  * compared, as the key of a bridge entry is.
  * map `mpls` (array by label): VR_ENTRY_VALID | nexthop id. */
 
+/* ---- mirrors and QoS ------------------------------------------------------------ */
+
+#define VR_MAX_MIRRORS	255
+#define VR_MIRROR_NONE	255	/* in struct vr_vif */
+#define VR_METADATA_MAX	16
+
+enum vr_mirror_flag {
+	VR_MIRROR_DYNAMIC = 0x1,	/* metadata and UDP */
+};
+
+/* One mirror: a slot of map `mirror_slots`, found through `mirror_index`. */
+struct vr_mirror {
+	__u32 nh;
+	__u32 vni;		/* static; VR_LABEL_NONE = none */
+	__u32 flags;		/* enum vr_mirror_flag */
+	__u32 metadata_len;	/* dynamic: bytes before the frame */
+	__u8 metadata[VR_METADATA_MAX];
+};
+
+/* map `qos_map`, by index: forwarding class of what a packet says. Each byte is
+ * read alone, so it is written in place. */
+struct vr_qos_map {
+	__u8 valid;
+	__u8 dscp[64];
+	__u8 exp[8];
+	__u8 dot1p[8];
+};
+
+/* map `fc_map`, by forwarding class: a word with VR_ENTRY_VALID */
+#define VR_MAX_FC	256
+#define VR_FC_DSCP(w)	((w) & 63)
+#define VR_FC_EXP(w)	((w) >> 8 & 7)
+#define VR_FC_DOT1P(w)	((w) >> 12 & 7)
+#define VR_FC_QUEUE(w)	((w) >> 16 & 255)
+
 /* per CPU, by VRF; in upstream's order and names */
 struct vr_vrf_stats {
 	__u64 discards;
@@ -533,7 +582,7 @@ struct vr_config {
 	__u32 spare_vifs;	/* slots beside the table, kept for the tools */
 	__u32 spare_nexthops;
 	__u32 trap_rate;	/* traps a second that a vif may cause; 0 = any number */
-	__u32 reserved;
+	__u32 qos_maps;		/* how many there are; 0 = no packet is classified */
 };
 
 #include "abi_events.h"

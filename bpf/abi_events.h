@@ -6,6 +6,8 @@
 #ifndef VR_ABI_EVENTS_H
 #define VR_ABI_EVENTS_H
 
+#include <linux/types.h>
+
 enum vr_event_mask {
 	VR_EVENT_DROPS = 0x1,
 	VR_EVENT_PATH = 0x2,	/* every stage of every packet */
@@ -55,7 +57,8 @@ struct vr_event {
  * them. */
 enum vr_verdict {
 	VR_VERDICT_NONE = 0,
-	VR_VERDICT_TX = 1,	/* cb[1] = vif idx, cb[3] = vr_noted_tag() */
+	VR_VERDICT_TX = 1,	/* cb[1] = vif idx, cb[3] = vr_noted_tag(), cb[4] = of a forwarding
+				 * class: transmit queue + 1 in the high half, priority */
 	VR_VERDICT_DROP = 2,	/* cb[2] = reason */
 	VR_VERDICT_TRAP = 3,	/* cb[1] = agent's vif idx, cb[2] = trap reason */
 };

@@ -45,6 +45,13 @@ static __always_inline struct vr_bridge_entry *vr_bridge_lookup(const __u8 *mac,
 	return entry;
 }
 
+static __always_inline int vr_has_entry(const __u8 *mac, __u32 vrf)
+{
+	__u64 word;
+
+	return vr_bridge_lookup(mac, vrf, &word) != NULL;
+}
+
 /* Sets pkt->nh and pkt->label from the entry of @mac; 0 if there is one. Does not
  * count as a look-up of its own. */
 static __always_inline int vr_bridge_route(struct vr_packet *pkt, const __u8 *mac, __u32 vrf)

@@ -32,8 +32,7 @@ static __always_inline int vr_load_word(struct __sk_buff *skb, __u32 off, __u32 
 /* Does the payload that @nh names begin with an Ethernet header? */
 static __always_inline int vr_nh_wants_l2(const struct vr_nexthop *nh)
 {
-	return nh->family == VR_AF_BRIDGE || nh->type == NH_TYPE_COMPOSITE ||
-	       nh->type == NH_TYPE_L2_RECEIVE;
+	return nh->family == VR_AF_BRIDGE || nh->type == NH_TYPE_L2_RECEIVE;
 }
 
 /* Takes pkt->nh as what the label or VNI named; its VRF becomes the packet's. */
@@ -44,6 +43,7 @@ static __always_inline struct vr_nexthop *vr_enter_nh(struct vr_packet *pkt)
 	if (!nh)
 		return NULL;
 	pkt->vrf = nh->vrf;
+	pkt->label_nh = pkt->nh;
 	if (nh->flags & NH_FLAG_UNKNOWN_UC_FLOOD)
 		pkt->flags |= VP_UUC_FLOOD;
 	return nh;
@@ -107,6 +107,29 @@ static __always_inline int vr_open_frame(struct __sk_buff *skb, struct vr_packet
 	return vr_parse_l2(skb, pkt) ? VR_DROP_INVALID_PACKET : 0;
 }
 
+/* Does the label belong to the fabric's multicast tree? Low labels never do. */
+static __always_inline int vr_is_wrapped(const struct vr_packet *pkt, const struct vr_inner *in,
+					 const struct vr_nexthop *nh)
+{
+	return !in->l2 && pkt->label >= VR_MIN_MCAST_LABEL && nh->type == NH_TYPE_COMPOSITE &&
+	       nh->family == VR_AF_BRIDGE;
+}
+
+/* Passes over what stands between such a label and the frame; pkt->label becomes the VNI. */
+static __always_inline int vr_unwrap(struct __sk_buff *skb, struct vr_packet *pkt,
+				     struct vr_inner *in)
+{
+	__u32 control, vni;
+
+	if (vr_load_word(skb, in->off, &control) || control)
+		return VR_DROP_INVALID_PACKET;
+	in->off += VR_WRAP_LEN;
+	if (vr_load_word(skb, in->off - sizeof(vni), &vni))
+		return VR_DROP_INVALID_PACKET;
+	pkt->label = vni >> 8;
+	return 0;
+}
+
 /* Takes the outer header off a bare IP packet; the outer Ethernet stays. */
 static __always_inline int vr_open_packet(struct __sk_buff *skb, struct vr_packet *pkt,
 					  const struct vr_inner *in)
@@ -131,10 +154,13 @@ static __always_inline int vr_open(struct __sk_buff *skb, struct vr_packet *pkt,
 				   struct vr_inner *in, __be32 tun_sip)
 {
 	struct vr_nexthop *nh = vr_enter_nh(pkt);
-	int reason;
+	int reason, wrapped;
 
 	if (!nh)
 		return VR_DROP_INVALID_NH;
+	wrapped = vr_is_wrapped(pkt, in, nh);
+	if (wrapped && vr_unwrap(skb, pkt, in))
+		return VR_DROP_INVALID_PACKET;
 	reason = in->l2 || vr_nh_wants_l2(nh) ? vr_open_frame(skb, pkt, in)
 					      : vr_open_packet(skb, pkt, in);
 	if (reason)
@@ -142,7 +168,8 @@ static __always_inline int vr_open(struct __sk_buff *skb, struct vr_packet *pkt,
 	pkt->flags |= VP_FROM_TUNNEL;
 	pkt->tun_sip = tun_sip;
 	vr_trace(skb, pkt, VR_EV_DECAP);
-	pkt->label = VR_LABEL_NONE;
+	if (!wrapped)
+		pkt->label = VR_LABEL_NONE;
 	return 0;
 }
 
@@ -320,6 +347,15 @@ static __always_inline int vr_demux6(struct __sk_buff *skb, struct vr_packet *pk
 	}
 }
 
+/* What the fabric's vif mirrors of a tunnel is the inside, and all of what is none. */
+static __always_inline void vr_mirror_opened(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	struct vr_vif *vif = vr_vif_get(pkt->vif);
+
+	if (vif)
+		vr_mirror(skb, pkt, vif->mirror);
+}
+
 /* For the host's own address: goes on with what is inside, or to vif @host. */
 __noinline int vr_local_input(struct __sk_buff *skb, struct vr_packet *pkt, __u32 host)
 {
@@ -332,14 +368,16 @@ __noinline int vr_local_input(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 		return TC_ACT_SHOT;
 	outer6 = pkt->proto == bpf_htons(ETH_P_IPV6) ? VP_OUTER6 : 0;
 	ret = outer6 ? vr_demux6(skb, pkt, &in) : vr_demux(skb, pkt, &in, &tun_sip);
+	if (!ret)
+		ret = vr_open(skb, pkt, &in, tun_sip);
+	if (ret <= 0 && pkt->flags & VP_MIRROR_LATER)
+		vr_mirror_opened(skb, pkt);
 	if (ret == VR_TO_HOST)
 		return vr_output(skb, pkt, host);
 	if (ret == VR_TO_AGENT)
 		return vr_trap(skb, pkt, VR_TRAP_ROUTER_ALERT, 0);
 	if (ret == VR_TO_AGENT_ERROR)
 		return vr_trap(skb, pkt, VR_TRAP_ICMP_ERROR, 0);
-	if (!ret)
-		ret = vr_open(skb, pkt, &in, tun_sip);
 	if (ret)
 		return vr_drop(skb, pkt, ret);
 	pkt->flags |= outer6;

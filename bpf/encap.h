@@ -8,6 +8,7 @@
 #define VR_ENCAP_H
 
 #include "hash.h"
+#include "qos.h"
 #include "vif.h"
 
 #define VR_PORT_VXLAN		4789
@@ -18,13 +19,14 @@
 #define VR_VXLAN_VNI		0x08000000u
 #define VR_VXLAN_ROUTER_ALERT	0x01000000u
 #define VR_ETH_P_MPLS		0x8847
+#define VR_MIN_MCAST_LABEL	1024u	/* below it a label is never one of a multicast tree */
 
 /*
  * A kind of outer header: one of NH_FLAG_TUNNELS over IPv4, the same flag
  * shifted over IPv6. So a set of kinds is a word.
  */
 #define VR_KIND_IPV6_SHIFT	8
-#define VR_KIND_IPV6		(NH_FLAG_TUNNELS << VR_KIND_IPV6_SHIFT)
+#define VR_KIND_IPV6		((NH_FLAG_TUNNELS | NH_FLAG_TUNNEL_UDP) << VR_KIND_IPV6_SHIFT)
 #define VR_KIND_VXLAN		(NH_FLAG_TUNNEL_VXLAN | NH_FLAG_TUNNEL_VXLAN << VR_KIND_IPV6_SHIFT)
 
 #define NH_FLAG_TUNNELS (NH_FLAG_TUNNEL_GRE | NH_FLAG_TUNNEL_UDP_MPLS | NH_FLAG_TUNNEL_VXLAN)
@@ -32,15 +34,20 @@
 /* What the outer header takes from the packet inside. */
 struct vr_outer {
 	__u32 kind;		/* as vr_tunnel_kind() says it */
-	__u32 tunnel;		/* one of NH_FLAG_TUNNELS */
+	__u32 tunnel;		/* one of NH_FLAG_TUNNELS, or NH_FLAG_TUNNEL_UDP */
 	__u32 ip_len;		/* of the outer IP header */
-	__be32 flow;		/* version and flow label of an outer IPv6 header (RFC 6438) */
+	__be32 flow;		/* version, class, flow label (RFC 6438) of an outer IPv6 header */
 	__u32 vlan_len;		/* bytes of noted VLAN tags that go into the frame: 0, 4 or 8 */
 	__be16 vlan[4];		/* as they follow the first tag's EtherType */
 	__be16 id;
 	__be16 sport;
 	__u8 ttl;		/* of the MPLS label */
 	__u8 has_eth;		/* an Ethernet header goes inside */
+	__u8 wrap;		/* bytes between tunnel header and frame: of struct vr_wrap, or
+				 * a mirror's metadata */
+	__u8 tos;
+	__u8 exp;		/* of the MPLS label */
+	__u32 vni;		/* in that; VR_LABEL_NONE = none */
 	struct ethhdr eth;
 };
 
@@ -59,6 +66,18 @@ struct vr_vxlan_hdr {
 	__be32 flags, vni;
 };
 
+/* Multicast frames on the fabric's tree: between label and frame a control word and
+ * a whole VXLAN packet's headers, which tell the network. Those are IPv4's, without
+ * addresses if the packet goes over IPv6. */
+struct vr_wrap {
+	__be32 control;		/* 0 */
+	struct iphdr ip;
+	struct vr_vxlan_hdr vxlan;
+};
+
+#define VR_WRAP_LEN	40
+_Static_assert(sizeof(struct vr_wrap) == VR_WRAP_LEN, "vr_wrap is on the wire");
+
 /* Which outer header the nexthop puts on, or 0. */
 static __always_inline __u32 vr_tunnel_kind(const struct vr_nexthop *nh)
 {
@@ -74,11 +93,15 @@ static __always_inline __u32 vr_tunnel_kind(const struct vr_nexthop *nh)
 /* Bytes from the end of the outer Ethernet to the inner packet or frame. */
 static __always_inline __u32 vr_outer_len(const struct vr_outer *o)
 {
+	__u32 len = o->ip_len + o->wrap;
+
 	if (o->tunnel == NH_FLAG_TUNNEL_VXLAN)
-		return o->ip_len + sizeof(struct vr_vxlan_hdr);
+		return len + sizeof(struct vr_vxlan_hdr);
 	if (o->tunnel == NH_FLAG_TUNNEL_UDP_MPLS)
-		return o->ip_len + sizeof(struct vr_mpls_udp);
-	return o->ip_len + sizeof(struct vr_gre_mpls);
+		return len + sizeof(struct vr_mpls_udp);
+	if (o->tunnel == NH_FLAG_TUNNEL_UDP)
+		return len + sizeof(struct udphdr);
+	return len + sizeof(struct vr_gre_mpls);
 }
 
 static __always_inline void vr_outer_set_kind(struct vr_outer *o, __u32 kind)
@@ -86,6 +109,18 @@ static __always_inline void vr_outer_set_kind(struct vr_outer *o, __u32 kind)
 	o->kind = kind;
 	o->tunnel = kind & VR_KIND_IPV6 ? kind >> VR_KIND_IPV6_SHIFT : kind;
 	o->ip_len = kind & VR_KIND_IPV6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
+}
+
+/* The marks of the packet's forwarding class, if it has one. */
+static __always_inline void vr_outer_qos(struct __sk_buff *skb, struct vr_packet *pkt,
+					 struct vr_outer *o)
+{
+	__u32 fc = vr_qos_class(skb, pkt);
+
+	if (!fc)
+		return;
+	o->tos = VR_FC_DSCP(fc) << 2;
+	o->exp = VR_FC_EXP(fc);
 }
 
 /* Reads what the outer header needs, before the packet is changed. */
@@ -98,11 +133,15 @@ static __always_inline int vr_outer_prepare(struct __sk_buff *skb, struct vr_pac
 	vr_outer_set_kind(o, kind);
 	o->sport = bpf_htons(o->tunnel == NH_FLAG_TUNNEL_VXLAN ? VR_PORT_FROM_VXLAN
 							       : VR_PORT_FROM_MPLS);
-	if (!vr_flow_words(skb, pkt, w, &o->id, &o->ttl)) {
+	if (!vr_flow_words(skb, pkt, w, &o->id, &o->ttl, &o->tos)) {
 		hash = vr_hash4(w, vr_cfg.hash_seed);
 		o->sport = vr_entropy_port(hash);
 	}
-	o->flow = bpf_htonl(6u << 28 | (hash & 0xfffff));
+	/* congestion marks (RFC 6040) are not copied: they would have to be copied back */
+	o->tos &= 0xfc;
+	if (vr_cfg.qos_maps)
+		vr_outer_qos(skb, pkt, o);
+	o->flow = bpf_htonl(6u << 28 | (__u32)o->tos << 20 | (hash & 0xfffff));
 	if (!o->ttl || !(pkt->flags & VP_L3))
 		o->ttl = 64;
 	if (pkt->flags & VP_L3)
@@ -168,19 +207,19 @@ static __always_inline int vr_outer_grow(struct __sk_buff *skb, const struct vr_
 }
 
 static __always_inline void vr_outer_ip(struct iphdr *ip, const struct vr_outer *o,
-					const struct vr_nexthop *nh, __u32 len)
+					const struct vr_nexthop *nh, __u32 len, __u8 proto)
 {
 	__u16 *half = (__u16 *)ip;
 	__u32 sum = 0;
 
 	ip->version = 4;
 	ip->ihl = 5;
-	ip->tos = 0;
+	ip->tos = o->tos;
 	ip->tot_len = bpf_htons(len > 0xffff ? 0xffff : len);
 	ip->id = o->id;
 	ip->frag_off = 0;
 	ip->ttl = 64;
-	ip->protocol = o->tunnel == NH_FLAG_TUNNEL_GRE ? IPPROTO_GRE : IPPROTO_UDP;
+	ip->protocol = proto;
 	ip->check = 0;
 	ip->saddr = nh->sip;
 	ip->daddr = nh->dip;
@@ -218,7 +257,7 @@ static __always_inline int vr_outer_tunnel(struct __sk_buff *skb, const struct v
 					   __u32 label, __u32 len)
 {
 	const __u32 off = ETH_HLEN + o->ip_len;
-	__be32 stack = bpf_htonl(label << 12 | 0x100 | o->ttl);
+	__be32 stack = bpf_htonl(label << 12 | o->exp << 9 | 0x100 | o->ttl);
 
 	if (o->tunnel == NH_FLAG_TUNNEL_VXLAN) {
 		struct vr_vxlan_hdr *h = vr_bytes(skb, off, sizeof(*h));
@@ -247,6 +286,22 @@ static __always_inline int vr_outer_tunnel(struct __sk_buff *skb, const struct v
 	return 0;
 }
 
+/* Writes the headers that tell the network, behind the label. A function of its own for
+ * the sake of the stack. */
+static __noinline int vr_outer_wrap(struct __sk_buff *skb, const struct vr_outer *o,
+				    const struct vr_nexthop *nh)
+{
+	__u32 before = vr_outer_len(o) - VR_WRAP_LEN;
+	struct vr_wrap wrap = {};
+	__u32 len = skb->len - ETH_HLEN - before - sizeof(wrap.control);
+
+	vr_outer_ip(&wrap.ip, o, nh, len, IPPROTO_UDP);
+	vr_outer_udp(&wrap.vxlan.udp, o, VR_PORT_VXLAN, len - sizeof(wrap.ip));
+	wrap.vxlan.flags = bpf_htonl(VR_VXLAN_VNI);
+	wrap.vxlan.vni = bpf_htonl(o->vni << 8);
+	return bpf_skb_store_bytes(skb, ETH_HLEN + before, &wrap, sizeof(wrap), 0) ? -1 : 0;
+}
+
 /* Writes the outer Ethernet and IP headers; @len: bytes from the IP header on. */
 static __always_inline int vr_outer_l3(struct __sk_buff *skb, const struct vr_outer *o,
 				       const struct vr_nexthop *nh, __u32 len)
@@ -264,30 +319,39 @@ static __always_inline int vr_outer_l3(struct __sk_buff *skb, const struct vr_ou
 		if (!eth)
 			return -1;
 		eth->h_proto = bpf_htons(ETH_P_IP);
-		vr_outer_ip((void *)(eth + 1), o, nh, len);
+		vr_outer_ip((void *)(eth + 1), o, nh, len,
+			    o->tunnel == NH_FLAG_TUNNEL_GRE ? IPPROTO_GRE : IPPROTO_UDP);
 	}
 	__builtin_memcpy(eth, nh->rewrite, 2 * ETH_ALEN);
 	return 0;
 }
 
-/* The inner Ethernet header and tags. L3 VXLAN leads the frame to the far router. */
-static __always_inline int vr_outer_inner(struct __sk_buff *skb, const struct vr_outer *o,
-					  const struct vr_nexthop *nh, const struct vr_vif *oif)
+/* The inner Ethernet header and tags. */
+static __always_inline int vr_outer_frame(struct __sk_buff *skb, const struct vr_outer *o,
+					  const struct ethhdr *eth)
 {
 	__u32 off = ETH_HLEN + vr_outer_len(o);
-	struct ethhdr eth = o->eth;
 
-	if (o->tunnel == NH_FLAG_TUNNEL_VXLAN && nh->flags & NH_FLAG_L3_VXLAN) {
-		__builtin_memcpy(eth.h_dest, nh->rw_dst_mac, ETH_ALEN);
-		__builtin_memcpy(eth.h_source, oif->mac, ETH_ALEN);
-	}
-	if (bpf_skb_store_bytes(skb, off, &eth, ETH_HLEN, 0))
+	if (bpf_skb_store_bytes(skb, off, eth, ETH_HLEN, 0))
 		return -1;
 	if (o->vlan_len == 8)
 		return bpf_skb_store_bytes(skb, off + ETH_HLEN, o->vlan, 8, 0) ? -1 : 0;
 	if (o->vlan_len)
 		return bpf_skb_store_bytes(skb, off + ETH_HLEN, o->vlan, 4, 0) ? -1 : 0;
 	return 0;
+}
+
+/* The same of a tunnel. L3 VXLAN leads the frame to the far router. */
+static __always_inline int vr_outer_inner(struct __sk_buff *skb, const struct vr_outer *o,
+					  const struct vr_nexthop *nh, const struct vr_vif *oif)
+{
+	struct ethhdr eth = o->eth;
+
+	if (o->tunnel == NH_FLAG_TUNNEL_VXLAN && nh->flags & NH_FLAG_L3_VXLAN) {
+		__builtin_memcpy(eth.h_dest, nh->rw_dst_mac, ETH_ALEN);
+		__builtin_memcpy(eth.h_source, oif->mac, ETH_ALEN);
+	}
+	return vr_outer_frame(skb, o, &eth);
 }
 
 /* Writes the whole outer header and the inner Ethernet into the room made. */
@@ -298,6 +362,8 @@ static __always_inline int vr_outer_write(struct __sk_buff *skb, const struct vr
 	__u32 len = skb->len - ETH_HLEN;
 
 	if (vr_outer_l3(skb, o, nh, len) || vr_outer_tunnel(skb, o, label, len - o->ip_len))
+		return -1;
+	if (o->wrap && vr_outer_wrap(skb, o, nh))
 		return -1;
 	return o->has_eth ? vr_outer_inner(skb, o, nh, oif) : 0;
 }
@@ -370,13 +436,15 @@ __noinline int vr_tunnel(struct __sk_buff *skb, struct vr_packet *pkt)
 		o.eth.h_proto = pkt->proto;
 		o.has_eth = 1;
 	}
+	if (vr_wants_mirror(pkt, oif))
+		vr_mirror(skb, pkt, oif->mirror);
 	if (vr_outer_take_tag(skb, &o) || vr_outer_grow(skb, &o) ||
 	    vr_outer_write(skb, &o, nh, oif, pkt->label))
 		return vr_drop(skb, pkt, VR_DROP_PUSH);
 	vr_count_tunnel(pkt->vrf, o.tunnel);
 	pkt->proto = bpf_htons(o.kind & VR_KIND_IPV6 ? ETH_P_IPV6 : ETH_P_IP);
 	pkt->l3 = ETH_HLEN;
-	pkt->flags &= ~VP_TAGGED;
+	pkt->flags = (pkt->flags & ~VP_TAGGED) | VP_ENCAPPED;
 	vr_trace(skb, pkt, VR_EV_ENCAP);
 	return vr_output(skb, pkt, nh->oif);
 }

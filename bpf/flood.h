@@ -3,309 +3,425 @@
  * flood.h - nexthop Composite: a copy for every member.
  *
  * Local members get the plain frame. Then the frame gets one outer header,
- * which is written anew for every remote member of that kind of tunnel; the
- * other kinds are served by copies that come in again (recirculate.h).
+ * which is written anew for every remote member that takes that format; the
+ * other formats are served by copies that come in again (again.h).
  */
 #ifndef VR_FLOOD_H
 #define VR_FLOOD_H
 
 #include "encap.h"
 #include "recirculate.h"
+#include "rewrite.h"
 
 #define VR_MAX_MEMBERS	(1 << 20)
+
+#define VR_FLOOD_REMOTE (NH_FLAG_COMPOSITE_EVPN | NH_FLAG_COMPOSITE_FABRIC | NH_FLAG_COMPOSITE_TOR)
+#define VR_FLOOD_KINDS	(NH_FLAG_COMPOSITE_ENCAP | VR_FLOOD_REMOTE)
+/* what a member of a top composite may be that is no composite */
+#define VR_FLOOD_LEAVES (NH_FLAG_COMPOSITE_ENCAP | NH_FLAG_COMPOSITE_EVPN)
+
+/* A format of outer headers: the kind that vr_tunnel_kind() says, moved up if a VXLAN
+ * packet's headers go inside. */
+#define VR_FORMAT_SHIFT		16
+#define VR_FORMAT_WRAPPED(kind_)	((__u32)(kind_) << VR_FORMAT_SHIFT)
+#define VR_FORMAT_IPV6(kind_)	((__u32)(kind_) << VR_KIND_IPV6_SHIFT)
+#define VR_FORMAT_KINDS		0xffff
+
+/* How far a walk through the members is; numbers only, of which the verifier is to
+ * know nothing (it would follow every combination of them). */
+struct vr_walk {
+	__u32 formats;		/* formats of outer headers that members want */
+	__u32 format;		/* the one that is served; 0 while local members are */
+	__u32 composites;	/* kinds of composites seen */
+	__u32 serve;		/* the kinds whose members get a copy at all */
+	__u32 may;		/* kinds that the present composite may have as members */
+	__u32 source;		/* the kind that the packet's sender is a member of */
+	__u32 chunk;		/* of the top composite */
+	__u32 pos;
+	__u32 sub_chunk;	/* of the composite below it; 0 = in none */
+	__u32 sub_pos;
+	__u32 oif;		/* of a tunnel that wants a copy */
+};
 
 struct vr_flood {
 	struct __sk_buff *skb;
 	struct vr_packet *pkt;
 	struct vr_outer *outer;	/* NULL while local members are served */
-	__u32 kinds;		/* kinds of tunnels seen among the members */
-	__u32 composites;	/* kinds of composites seen */
-	__u32 serve;		/* the kinds whose members get a copy at all */
-	__u32 chunk;		/* of the top composite */
-	__u32 pos;
-	__u32 sub_kind;		/* of the composite below it */
-	__u32 sub_chunk;
-	__u32 sub_pos;
+	struct vr_walk w;
 };
 
-/* The member at @chunk and @pos, which move on; 0 if there is none left. */
-static __always_inline int vr_next_member(__u32 *chunk, __u32 *pos, struct vr_nh_member *member)
-{
-	struct vr_nh_members *m;
-	__u32 i = *pos;
+enum vr_flood_next {
+	VR_NEXT_END,
+	VR_NEXT_SKIP,
+	VR_NEXT_LEAF,
+};
 
-	if (!*chunk)
-		return 0;
-	m = bpf_map_lookup_elem(&member_slots, chunk);
-	if (!m || i >= m->count || i >= VR_MEMBERS_PER_CHUNK)
-		return 0;
-	*member = m->member[i];
-	*pos = i + 1;
-	if (*pos >= m->count) {
-		*chunk = m->next;
-		*pos = 0;
-	}
-	return 1;
+/* Goes into a composite whose members are served; notes its kind. */
+static __always_inline void vr_flood_enter(struct vr_walk *w, const struct vr_nexthop *nh)
+{
+	w->may = nh->flags & VR_FLOOD_KINDS;
+	w->composites |= w->may;
+	w->sub_chunk = w->may & w->serve ? nh->members : 0;
+	w->sub_pos = 0;
 }
 
-static __always_inline void vr_flood_local(struct vr_flood *f, const struct vr_nexthop *nh)
+/* One step through the tree of members, which is two levels deep. */
+__noinline int vr_flood_next(struct vr_walk *w, struct vr_nh_member *m)
 {
-	struct vr_vif *oif;
+	struct vr_nexthop *nh;
 
-	oif = vr_vif_get(nh->oif);
+	if (!w || !m)
+		return VR_NEXT_END;
+	if (w->sub_chunk) {
+		if (vr_next_member(&w->sub_chunk, &w->sub_pos, m))
+			return VR_NEXT_LEAF;
+		w->sub_chunk = 0;
+		return VR_NEXT_SKIP;
+	}
+	if (!vr_next_member(&w->chunk, &w->pos, m))
+		return VR_NEXT_END;
+	nh = vr_nh_get(m->nh);
+	if (nh && nh->type == NH_TYPE_COMPOSITE && nh->flags & VR_FLOOD_KINDS) {
+		vr_flood_enter(w, nh);
+		return VR_NEXT_SKIP;
+	}
+	w->may = VR_FLOOD_LEAVES;
+	return VR_NEXT_LEAF;
+}
+
+/* As what a member gets its copy, of the kinds that its composite @may have; 0 = it cannot. */
+static __always_inline __u32 vr_flood_leaf(const struct vr_nexthop *nh, __u32 may)
+{
+	if (nh->type == NH_TYPE_ENCAP)
+		return may & NH_FLAG_COMPOSITE_ENCAP;
+	if (nh->type != NH_TYPE_TUNNEL || !vr_tunnel_kind(nh))
+		return 0;
+	/* the fabric's tree is one of labels */
+	if (may & NH_FLAG_COMPOSITE_FABRIC && vr_tunnel_kind(nh) & VR_KIND_VXLAN)
+		return 0;
+	return may & VR_FLOOD_REMOTE;
+}
+
+static __always_inline void vr_flood_local(struct __sk_buff *skb, struct vr_packet *pkt,
+					   const struct vr_nexthop *nh)
+{
 	/* never back to where it came from */
-	if (nh->oif == f->pkt->vif)
+	if (nh->oif == pkt->vif)
 		return;
-	if (oif) {
-		VR_COUNT_VRF(f->pkt->vrf, l2_encaps);
+	if (pkt->flags & VP_L3 && vr_encap_rewrite(skb, pkt, nh)) {
+		vr_drop_copy(skb, pkt, VR_DROP_INVALID_PACKET);
+		return;
+	}
+	if (vr_vif_get(nh->oif)) {
+		if (pkt->flags & VP_L3)
+			VR_COUNT_VRF(pkt->vrf, encaps);
+		else
+			VR_COUNT_VRF(pkt->vrf, l2_encaps);
 	}
 	if (vr_nh_is_agent(nh))
-		vr_trap_copy(f->skb, f->pkt, VR_TRAP_NEXTHOP);
+		vr_trap_copy(skb, pkt, VR_TRAP_NEXTHOP);
 	else
-		vr_output_copy(f->skb, f->pkt, nh->oif);
+		vr_output_copy(skb, pkt, nh->oif);
 }
 
-/*
- * A copy into the tunnel of nexthop @id. A function of its own, that the verifier
- * looks at once and not for every way through the lists of members.
- */
-__noinline int vr_flood_remote(struct __sk_buff *skb, struct vr_packet *pkt,
-			       const struct vr_outer *o, __u32 id, __u32 label)
+/* A copy into the tunnel of @nh. */
+static __always_inline void vr_flood_remote(struct __sk_buff *skb, struct vr_packet *pkt,
+					    const struct vr_outer *o, const struct vr_nexthop *nh,
+					    __u32 label)
 {
-	struct vr_nexthop *nh = vr_nh_get(id);
-	struct vr_vif *oif;
-	int refused;
+	struct vr_vif *oif = vr_vif_get(nh->oif);
+	int refused = vr_tunnel_refuses(skb, pkt, nh, label);
 
-	if (!pkt || !o || !nh)
-		return 0;
-	oif = vr_vif_get(nh->oif);
-	refused = vr_tunnel_refuses(skb, pkt, nh, label);
+	if (!refused && o->wrap && o->vni == VR_LABEL_NONE)
+		refused = VR_DROP_INVALID_VNID;
 	if (!refused && !oif)
 		refused = VR_DROP_INVALID_IF;
 	if (!refused && vr_outer_write(skb, o, nh, oif, label))
 		refused = VR_DROP_PUSH;
 	if (refused) {
 		vr_drop_copy(skb, pkt, refused);
-		return 0;
-	}
-	vr_count_tunnel(pkt->vrf, o->tunnel);
-	return vr_output_copy(skb, pkt, nh->oif);
-}
-
-/*
- * One member that is no composite, of a composite that may have members of the
- * kinds @may. What is wrong with it is counted in the pass of the local ones.
- */
-static __always_inline int vr_flood_member(struct vr_flood *f, __u32 id, __u32 label, __u32 may)
-{
-	struct vr_nexthop *nh = vr_nh_get(id);
-	__u32 kind, is = 0;
-
-	if (nh && nh->type == NH_TYPE_ENCAP)
-		is = NH_FLAG_COMPOSITE_ENCAP;
-	else if (nh && nh->type == NH_TYPE_TUNNEL && nh->flags & NH_FLAG_TUNNELS)
-		is = NH_FLAG_COMPOSITE_EVPN;
-	if (!nh || !(is & may)) {
-		if (!f->outer)
-			vr_drop_copy(f->skb, f->pkt, VR_DROP_INVALID_NH);
-		return 0;
-	}
-	f->composites |= is;
-	if (is == NH_FLAG_COMPOSITE_ENCAP) {
-		if (!f->outer && f->serve & is)
-			vr_flood_local(f, nh);
-		return 0;
-	}
-	kind = vr_tunnel_kind(nh);
-	f->kinds |= kind;
-	if (f->outer && kind == f->outer->kind)
-		vr_flood_remote(f->skb, f->pkt, f->outer, id, label);
-	return 0;
-}
-
-#define VR_FLOOD_KINDS (NH_FLAG_COMPOSITE_ENCAP | NH_FLAG_COMPOSITE_EVPN)
-
-static long vr_flood_sub(__u32 i, void *ctx)
-{
-	struct vr_flood *f = ctx;
-	struct vr_nh_member m;
-
-	if (!vr_next_member(&f->sub_chunk, &f->sub_pos, &m))
-		return 1;
-	vr_flood_member(f, m.nh, m.label, f->sub_kind);
-	return 0;
-}
-
-static long vr_flood_top(__u32 i, void *ctx)
-{
-	struct vr_flood *f = ctx;
-	struct vr_nh_member m;
-	struct vr_nexthop *nh;
-
-	if (!vr_next_member(&f->chunk, &f->pos, &m))
-		return 1;
-	nh = vr_nh_get(m.nh);
-	if (!nh || nh->type != NH_TYPE_COMPOSITE || !(nh->flags & VR_FLOOD_KINDS)) {
-		vr_flood_member(f, m.nh, m.label, VR_FLOOD_KINDS);
-		return 0;
-	}
-	f->sub_kind = nh->flags & VR_FLOOD_KINDS;
-	f->composites |= f->sub_kind;
-	if (!(f->sub_kind & f->serve))
-		return 0;
-	f->sub_chunk = nh->members;
-	f->sub_pos = 0;
-	bpf_loop(VR_MAX_MEMBERS, vr_flood_sub, f, 0);
-	return 0;
-}
-
-/* Serves all members of @nh: of a top composite, or of a single branch. */
-static __always_inline void vr_flood_walk(struct vr_flood *f, const struct vr_nexthop *nh)
-{
-	f->sub_kind = nh->flags & VR_FLOOD_KINDS;
-	if (f->sub_kind) {
-		f->composites |= f->sub_kind;
-		if (!(f->sub_kind & f->serve))
-			return;
-		f->sub_chunk = nh->members;
-		f->sub_pos = 0;
-		bpf_loop(VR_MAX_MEMBERS, vr_flood_sub, f, 0);
 		return;
 	}
-	f->chunk = nh->members;
-	f->pos = 0;
-	bpf_loop(VR_MAX_MEMBERS, vr_flood_top, f, 0);
+	vr_count_tunnel(pkt->vrf, o->tunnel);
+	vr_output_copy(skb, pkt, nh->oif);
+}
+
+/* The format that a tunnel wants as a member of kind @is; 0 = it gets no copy. In its own
+ * tree the sender gets nothing back. */
+static __always_inline __u32 vr_flood_wants(struct __sk_buff *skb, const struct vr_packet *pkt,
+					    const struct vr_nexthop *nh, __u32 is)
+{
+	__u32 format = vr_tunnel_kind(nh);
+
+	if (is & (NH_FLAG_COMPOSITE_FABRIC | NH_FLAG_COMPOSITE_TOR) &&
+	    vr_tunnel_loops(skb, pkt, nh))
+		return 0;
+	if (is & NH_FLAG_COMPOSITE_FABRIC && !(pkt->flags & VP_L3))
+		return VR_FORMAT_WRAPPED(format);
+	return format;
 }
 
 /*
- * Makes room for one kind of outer header. A function of its own: what it finds
+ * One member that is no composite. What is wrong with it is counted in the pass
+ * of the local ones. A function of its own, that the verifier looks at once and
+ * not for every way through the lists of members.
+ */
+__noinline int vr_flood_member(struct __sk_buff *skb, struct vr_packet *pkt,
+			       const struct vr_outer *o, struct vr_walk *w,
+			       const struct vr_nh_member *m)
+{
+	struct vr_nexthop *nh;
+	__u32 is, format;
+
+	if (!pkt || !w || !m)
+		return 0;
+	nh = vr_nh_get(m->nh);
+	is = nh ? vr_flood_leaf(nh, w->may) : 0;
+	if (!nh || !is) {
+		if (!w->format)
+			vr_drop_copy(skb, pkt, VR_DROP_INVALID_NH);
+		return 0;
+	}
+	w->composites |= is;
+	if (!(is & w->serve))
+		return 0;
+	if (is & NH_FLAG_COMPOSITE_ENCAP) {
+		if (!w->format)
+			vr_flood_local(skb, pkt, nh);
+		return 0;
+	}
+	format = vr_flood_wants(skb, pkt, nh, is);
+	w->formats |= format;
+	if (format)
+		w->oif = nh->oif;
+	if (o && format && format == w->format)
+		vr_flood_remote(skb, pkt, o, nh, m->label);
+	return 0;
+}
+
+static long vr_flood_step(__u32 i, void *ctx)
+{
+	struct vr_flood *f = ctx;
+	struct vr_nh_member m = {};
+	int next = vr_flood_next(&f->w, &m);
+
+	if (next == VR_NEXT_LEAF)
+		vr_flood_member(f->skb, f->pkt, f->outer, &f->w, &m);
+	return next == VR_NEXT_END;
+}
+
+/* Looks for the tunnel that leads back to the sender. */
+static long vr_flood_seek(__u32 i, void *ctx)
+{
+	struct vr_flood *f = ctx;
+	struct vr_nh_member m = {};
+	struct vr_nexthop *nh;
+	int next = vr_flood_next(&f->w, &m);
+
+	if (next != VR_NEXT_LEAF)
+		return next == VR_NEXT_END;
+	nh = vr_nh_get(m.nh);
+	if (!nh || nh->type != NH_TYPE_TUNNEL || !vr_tunnel_kind(nh) ||
+	    !vr_tunnel_loops(f->skb, f->pkt, nh))
+		return 0;
+	f->w.source = f->w.may & VR_FLOOD_REMOTE;
+	return 1;
+}
+
+/* Begins with the members of @nh: of a top composite, or of a single branch. */
+static __always_inline void vr_flood_begin(struct vr_walk *w, const struct vr_nexthop *nh)
+{
+	w->chunk = nh->members;
+	w->pos = 0;
+	w->sub_chunk = 0;
+	if (!(nh->flags & VR_FLOOD_KINDS))
+		return;
+	w->chunk = 0;
+	vr_flood_enter(w, nh);
+}
+
+/*
+ * Makes room for one format of outer header. A function of its own: what it finds
  * out is one state for the verifier, not one for each way through it.
  */
 __noinline int vr_outer_begin(struct __sk_buff *skb, struct vr_packet *pkt, struct vr_outer *o,
-			      __u32 kind)
+			      __u32 format)
 {
+	__u32 kind = format & VR_FORMAT_KINDS;
+
 	if (!pkt || !o)
 		return -1;
+	if (!kind) {
+		kind = format >> VR_FORMAT_SHIFT;
+		o->wrap = VR_WRAP_LEN;
+		o->vni = pkt->label;
+	}
 	return vr_outer_prepare(skb, pkt, o, kind) || vr_outer_take_tag(skb, o) ||
 	       vr_outer_grow(skb, o) ? -1 : 0;
 }
 
-/*
- * Puts one kind of outer header on the packet, and serves its members. 0, or
- * -1 if the composite is gone.
- */
-__noinline int vr_flood_tunnels(struct __sk_buff *skb, struct vr_packet *pkt, __u32 kind)
+/* Puts one format of outer header on the packet, and serves its members. */
+static __always_inline void vr_flood_format(struct vr_flood *f, struct vr_outer *o,
+					    const struct vr_nexthop *nh, __u32 format)
 {
-	struct vr_outer o = {};
-	struct vr_flood f = { .skb = skb };
-	struct vr_nexthop *nh;
-
-	if (!pkt)
-		return -1;
-	nh = vr_nh_get(pkt->nh);
-	if (!nh)
-		return -1;
-	if (vr_outer_begin(skb, pkt, &o, kind)) {
-		vr_drop_copy(skb, pkt, VR_DROP_PUSH);
-		return 0;
+	if (vr_outer_begin(f->skb, f->pkt, o, format)) {
+		vr_drop_copy(f->skb, f->pkt, VR_DROP_PUSH);
+		return;
 	}
-	f.pkt = pkt;
-	f.outer = &o;
-	f.serve = NH_FLAG_COMPOSITE_EVPN;
-	vr_flood_walk(&f, nh);
-	return 0;
+	f->pkt->flags |= VP_ENCAPPED;
+	f->outer = o;
+	f->w.format = format;
+	vr_flood_begin(&f->w, nh);
+	bpf_loop(VR_MAX_MEMBERS, vr_flood_step, f, 0);
 }
 
 /*
- * The kind that this pass serves; copies that come in again serve the rest. A
- * function of its own: the verifier need not follow every set of kinds further.
+ * The format that this pass serves; copies that come in again serve the rest. A
+ * function of its own: the verifier need not follow every set of formats further.
  */
-__noinline int vr_flood_split(struct __sk_buff *skb, struct vr_packet *pkt, __u32 kinds)
+__noinline int vr_flood_split(struct __sk_buff *skb, struct vr_packet *pkt, __u32 formats,
+			      __u32 serve)
 {
 	const __u32 order[] = {
 		NH_FLAG_TUNNEL_VXLAN,
 		NH_FLAG_TUNNEL_UDP_MPLS,
 		NH_FLAG_TUNNEL_GRE,
-		NH_FLAG_TUNNEL_VXLAN << VR_KIND_IPV6_SHIFT,
-		NH_FLAG_TUNNEL_UDP_MPLS << VR_KIND_IPV6_SHIFT,
-		NH_FLAG_TUNNEL_GRE << VR_KIND_IPV6_SHIFT,
+		VR_FORMAT_IPV6(NH_FLAG_TUNNEL_VXLAN),
+		VR_FORMAT_IPV6(NH_FLAG_TUNNEL_UDP_MPLS),
+		VR_FORMAT_IPV6(NH_FLAG_TUNNEL_GRE),
+		VR_FORMAT_WRAPPED(NH_FLAG_TUNNEL_UDP_MPLS),
+		VR_FORMAT_WRAPPED(NH_FLAG_TUNNEL_GRE),
+		VR_FORMAT_WRAPPED(VR_FORMAT_IPV6(NH_FLAG_TUNNEL_UDP_MPLS)),
+		VR_FORMAT_WRAPPED(VR_FORMAT_IPV6(NH_FLAG_TUNNEL_GRE)),
 	};
 	__u32 first = 0;
 
 	if (!pkt)
 		return 0;
 #pragma unroll
-	for (int i = 0; i < 6; i++) {
-		if (!(kinds & order[i]))
+	for (int i = 0; i < 10; i++) {
+		if (!(formats & order[i]))
 			continue;
 		if (!first)
 			first = order[i];
-		else if (vr_send_again(skb, pkt, VR_AGAIN_FLOOD, order[i], 0))
+		else if (vr_send_again(skb, pkt, VR_AGAIN_FLOOD, order[i], serve))
 			vr_drop_copy(skb, pkt, VR_DROP_CLONE_FAIL);
 	}
 	return first;
 }
 
 /*
- * Which kinds of members get a copy. What came by a tunnel goes into none: its
- * sender has copied it to every host itself.
+ * Which kinds get a copy, by where the packet came from. What a host has sent to
+ * all others itself (EVPN) goes to no further host; along the fabric's tree it is
+ * handed on, but not to those that the root serves itself.
  */
-static __always_inline __u32 vr_flood_serves(const struct vr_packet *pkt)
+static __always_inline __u32 vr_flood_serves(const struct vr_packet *pkt, __u32 source)
 {
 	__u32 serve = VR_FLOOD_KINDS;
 
-	if (pkt->flags & VP_FROM_TUNNEL)
+	if (source & NH_FLAG_COMPOSITE_EVPN)
+		serve &= ~(NH_FLAG_COMPOSITE_EVPN | NH_FLAG_COMPOSITE_FABRIC);
+	else if (source & NH_FLAG_COMPOSITE_FABRIC)
 		serve &= ~NH_FLAG_COMPOSITE_EVPN;
+	/* the others carry frames only */
+	if (pkt->flags & VP_L3)
+		serve &= NH_FLAG_COMPOSITE_ENCAP | NH_FLAG_COMPOSITE_FABRIC;
 	if (pkt->flags & VP_NOT_TO_VMS)
 		serve &= ~NH_FLAG_COMPOSITE_ENCAP;
 	return serve;
 }
 
 /*
- * Serves the local members of composite pkt->nh. What is left to do: the kind of
- * outer header that this pass serves, 0 for none, or -1 if there is no composite.
+ * Sets f->w.serve; -1 if the sender must not send to this composite. One that is in
+ * none of its trees counts as of the fabric's, unless senders are to be checked.
  */
-__noinline int vr_flood_locals(struct __sk_buff *skb, struct vr_packet *pkt)
+static __always_inline int vr_flood_source(struct vr_flood *f, const struct vr_nexthop *nh)
 {
+	if (f->pkt->flags & VP_FROM_TUNNEL) {
+		f->w.serve = VR_FLOOD_REMOTE;
+		vr_flood_begin(&f->w, nh);
+		bpf_loop(VR_MAX_MEMBERS, vr_flood_seek, f, 0);
+		if (!f->w.source && nh->flags & NH_FLAG_VALIDATE_MCAST_SRC)
+			return -1;
+		if (!f->w.source)
+			f->w.source = NH_FLAG_COMPOSITE_FABRIC;
+		f->w.composites = 0;
+	}
+	f->w.serve = vr_flood_serves(f->pkt, f->w.source);
+	return 0;
+}
+
+static __always_inline void vr_flood_count(const struct vr_flood *f)
+{
+	__u32 served = f->w.composites & f->w.serve;
+
+	if (served & NH_FLAG_COMPOSITE_ENCAP)
+		VR_COUNT_VRF(f->pkt->vrf, encap_composites);
+	if (served & NH_FLAG_COMPOSITE_FABRIC)
+		VR_COUNT_VRF(f->pkt->vrf, fabric_composites);
+	if (served & NH_FLAG_COMPOSITE_EVPN)
+		VR_COUNT_VRF(f->pkt->vrf, evpn_composites);
+	if (served & NH_FLAG_COMPOSITE_TOR)
+		VR_COUNT_VRF(f->pkt->vrf, evpn_composites);
+}
+
+/* What goes into tunnels is mirrored once, by the vif of one of them. */
+static __always_inline void vr_flood_mirror(struct vr_flood *f)
+{
+	struct vr_vif *oif = vr_vif_get(f->w.oif);
+
+	if (oif && vr_wants_mirror(f->pkt, oif))
+		vr_mirror(f->skb, f->pkt, oif->mirror);
+}
+
+/* Serves every member of composite pkt->nh; ends the packet. */
+__noinline int vr_flood(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	struct vr_outer o = {};
+	struct vr_flood f = { .skb = skb };
+	struct vr_nexthop *nh;
+	__u32 format;
+
+	if (!pkt)
+		return TC_ACT_SHOT;
+	f.pkt = pkt;
+	nh = vr_nh_get(pkt->nh);
+	if (!nh || !(nh->flags & (VR_FLOOD_KINDS | NH_FLAG_MULTICAST)))
+		return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
+	/* routed packets go by composites of routed packets */
+	if (pkt->flags & VP_L3 && nh->family == VR_AF_BRIDGE)
+		return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
+	VR_COUNT_VRF(pkt->vrf, l2_mcast_composites);
+	vr_trace(skb, pkt, VR_EV_NEXTHOP);
+	if (vr_flood_source(&f, nh))
+		return vr_drop(skb, pkt, VR_DROP_INVALID_MCAST_SOURCE);
+	vr_flood_begin(&f.w, nh);
+	bpf_loop(VR_MAX_MEMBERS, vr_flood_step, &f, 0);
+	vr_flood_count(&f);
+	if (f.w.formats)
+		vr_flood_mirror(&f);
+	format = vr_flood_split(skb, pkt, f.w.formats, f.w.serve);
+	if (format)
+		vr_flood_format(&f, &o, nh, format);
+	return vr_drop(skb, pkt, VR_DROP_CLONED_ORIGINAL);
+}
+
+/* A copy that came in again for the members of one format, of the kinds to serve. */
+__noinline int vr_flood_again(struct __sk_buff *skb, struct vr_packet *pkt, __u32 format,
+			      __u32 serve)
+{
+	struct vr_outer o = {};
 	struct vr_flood f = { .skb = skb };
 	struct vr_nexthop *nh;
 
 	if (!pkt)
-		return -1;
+		return TC_ACT_SHOT;
 	f.pkt = pkt;
 	nh = vr_nh_get(pkt->nh);
-	if (!nh || !(nh->flags & (VR_FLOOD_KINDS | NH_FLAG_MULTICAST)))
-		return -1;
-	VR_COUNT_VRF(pkt->vrf, l2_mcast_composites);
-	vr_trace(skb, pkt, VR_EV_NEXTHOP);
-	f.serve = vr_flood_serves(pkt);
-	vr_flood_walk(&f, nh);
-	if (f.composites & f.serve & NH_FLAG_COMPOSITE_ENCAP)
-		VR_COUNT_VRF(pkt->vrf, encap_composites);
-	if (!(f.composites & f.serve & NH_FLAG_COMPOSITE_EVPN))
-		return 0;
-	VR_COUNT_VRF(pkt->vrf, evpn_composites);
-	return vr_flood_split(skb, pkt, f.kinds);
-}
-
-/* Serves every member of composite pkt->nh; ends the packet. */
-static __always_inline int vr_flood(struct __sk_buff *skb, struct vr_packet *pkt)
-{
-	int kind = vr_flood_locals(skb, pkt);
-
-	if (kind < 0)
+	if (!nh)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
-	if (kind > 0)
-		vr_flood_tunnels(skb, pkt, kind);
-	return vr_drop(skb, pkt, VR_DROP_CLONED_ORIGINAL);
-}
-
-/* A copy that came in again for the members of one kind of tunnel. */
-static __always_inline int vr_flood_again(struct __sk_buff *skb, struct vr_packet *pkt,
-					  __u32 kind)
-{
-	if (vr_flood_tunnels(skb, pkt, kind))
-		return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
+	f.w.serve = serve & VR_FLOOD_KINDS;
+	vr_flood_format(&f, &o, nh, format);
 	return TC_ACT_SHOT;
 }
 

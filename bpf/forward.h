@@ -11,9 +11,11 @@
 
 #include "arp.h"
 #include "decap.h"
+#include "ecmp.h"
 #include "learn.h"
 #include "nd.h"
 #include "services.h"
+#include "udp_tunnel.h"
 
 /* A unicast MAC that no entry has. */
 static __always_inline int vr_unknown_unicast(struct __sk_buff *skb, struct vr_packet *pkt)
@@ -57,7 +59,8 @@ static __always_inline int vr_multicast(struct __sk_buff *skb, struct vr_packet 
 	struct vr_vif *vif;
 	__u8 group[ETH_ALEN];
 
-	if (!(pkt->features & VIF_FEATURE_FLAGS))
+	/* only where it comes in: what is looked up again could go round and round */
+	if (!(pkt->features & VIF_FEATURE_FLAGS) || pkt->lookups || pkt->flags & VP_FROM_TUNNEL)
 		return vr_broadcast(skb, pkt);
 	vif = vr_vif_get(pkt->vif);
 	if (!vif || !(vif->flags & VIF_FLAG_IGMP) ||
@@ -139,65 +142,6 @@ __noinline int vr_inet_input(struct __sk_buff *skb, struct vr_packet *pkt)
 	return vr_routed(skb, pkt, verdict);
 }
 
-/* The MAC of an IPv6 group (RFC 2464). */
-static __always_inline int vr_encap_group6(struct __sk_buff *skb, const struct vr_packet *pkt,
-					   __u8 *mac)
-{
-	__u8 group[16];
-
-	if (bpf_skb_load_bytes(skb, pkt->l3 + offsetof(struct ipv6hdr, daddr), group,
-			       sizeof(group)))
-		return -1;
-	if (group[0] != 0xff)
-		return 0;
-	mac[0] = 0x33;
-	mac[1] = 0x33;
-	__builtin_memcpy(mac + 2, group + 12, 4);
-	return 0;
-}
-
-/* The MAC of an IP group (IPv4: RFC 1112), for a nexthop that is for multicast. */
-static __always_inline int vr_encap_group(struct __sk_buff *skb, const struct vr_packet *pkt,
-					  __u8 *mac)
-{
-	__u8 group[4];
-
-	if (pkt->proto == bpf_htons(ETH_P_IPV6))
-		return vr_encap_group6(skb, pkt, mac);
-	if (pkt->proto != bpf_htons(ETH_P_IP))
-		return 0;
-	if (bpf_skb_load_bytes(skb, pkt->l3 + offsetof(struct iphdr, daddr), group, sizeof(group)))
-		return -1;
-	if (group[0] >> 4 != 0xe)
-		return 0;
-	mac[0] = 0x01;
-	mac[1] = 0x00;
-	mac[2] = 0x5e;
-	mac[3] = group[1] & 0x7f;
-	mac[4] = group[2];
-	mac[5] = group[3];
-	return 0;
-}
-
-/* Puts the MACs of an L3 nexthop on; the EtherType (or tag) is that of the payload. */
-static __always_inline int vr_encap_rewrite(struct __sk_buff *skb, const struct vr_packet *pkt,
-					    const struct vr_nexthop *nh)
-{
-	__u8 macs[2 * ETH_ALEN];
-	struct ethhdr *eth;
-
-	if (nh->rewrite_len < ETH_HLEN)
-		return 0;
-	__builtin_memcpy(macs, nh->rewrite, sizeof(macs));
-	if (nh->flags & NH_FLAG_MULTICAST && vr_encap_group(skb, pkt, macs))
-		return -1;
-	eth = vr_bytes(skb, 0, ETH_HLEN);
-	if (!eth)
-		return -1;
-	__builtin_memcpy(eth, macs, sizeof(macs));
-	return 0;
-}
-
 /* To the agent as a gateway: the frame as it is, behind its header. Not inline: its
  * stack must not add to that of replication. */
 __noinline int vr_to_agent(struct __sk_buff *skb, struct vr_packet *pkt)
@@ -228,6 +172,8 @@ static __always_inline int vr_encap(struct __sk_buff *skb, struct vr_packet *pkt
 		return vr_to_agent(skb, pkt);
 	if (nh->family != VR_AF_BRIDGE && vr_encap_rewrite(skb, pkt, nh))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
+	if (vr_cfg.qos_maps)
+		vr_qos_mark(skb, pkt);
 	return vr_output(skb, pkt, nh->oif);
 }
 
@@ -289,6 +235,14 @@ static __always_inline int vr_resolve(struct __sk_buff *skb, struct vr_packet *p
 	return vr_trap(skb, pkt, VR_TRAP_RESOLVE, pkt->nh);
 }
 
+/* Nexthop Tunnel UDP: a packet of its own, which is routed. */
+static __always_inline int vr_udp(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	int reason = vr_udp_tunnel(skb, pkt);
+
+	return reason ? vr_drop(skb, pkt, reason) : vr_inet_input(skb, pkt);
+}
+
 /* Applies nexthop pkt->nh. */
 __noinline int vr_nexthop(struct __sk_buff *skb, struct vr_packet *pkt)
 {
@@ -303,7 +257,7 @@ __noinline int vr_nexthop(struct __sk_buff *skb, struct vr_packet *pkt)
 	case NH_TYPE_ENCAP:
 		return vr_encap(skb, pkt, nh);
 	case NH_TYPE_TUNNEL:
-		return vr_tunnel(skb, pkt);
+		return nh->flags & NH_FLAG_TUNNEL_UDP ? vr_udp(skb, pkt) : vr_tunnel(skb, pkt);
 	case NH_TYPE_RECEIVE:
 		return vr_receive(skb, pkt, nh);
 	case NH_TYPE_L2_RECEIVE:
@@ -313,9 +267,7 @@ __noinline int vr_nexthop(struct __sk_buff *skb, struct vr_packet *pkt)
 	case NH_TYPE_RESOLVE:
 		return vr_resolve(skb, pkt);
 	case NH_TYPE_COMPOSITE:
-		if (pkt->flags & VP_L3)
-			return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
-		return vr_flood(skb, pkt);
+		return nh->flags & NH_FLAG_ECMPS ? vr_ecmp(skb, pkt) : VR_FLOOD;
 	case NH_TYPE_DISCARD:
 		VR_COUNT_VRF(pkt->vrf, discards);
 		return vr_drop(skb, pkt, VR_DROP_DISCARD);

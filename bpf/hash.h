@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * hash.h - Bob Jenkins' lookup3 over four words, and the entropy of a packet.
+ * hash.h - Bob Jenkins' lookup3, and the entropy of a packet.
  */
 #ifndef VR_HASH_H
 #define VR_HASH_H
@@ -12,22 +12,11 @@ static __always_inline __u32 vr_rotate(__u32 x, __u32 bits)
 	return x << bits | x >> (32 - bits);
 }
 
-/* lookup3's hashword() of four words */
-static __always_inline __u32 vr_hash4(const __u32 w[4], __u32 initval)
-{
-	__u32 a, b, c;
+#define VR_HASH_INIT	0xdeadbeefu
 
-	a = b = c = 0xdeadbeef + (4 << 2) + initval;
-	a += w[0];
-	b += w[1];
-	c += w[2];
-	a -= c; a ^= vr_rotate(c, 4); c += b;
-	b -= a; b ^= vr_rotate(a, 6); a += c;
-	c -= b; c ^= vr_rotate(b, 8); b += a;
-	a -= c; a ^= vr_rotate(c, 16); c += b;
-	b -= a; b ^= vr_rotate(a, 19); a += c;
-	c -= b; c ^= vr_rotate(b, 4); b += a;
-	a += w[3];
+/* lookup3's final() */
+static __always_inline __u32 vr_hash_final(__u32 a, __u32 b, __u32 c)
+{
 	c ^= b; c -= vr_rotate(b, 14);
 	a ^= c; a -= vr_rotate(c, 11);
 	b ^= a; b -= vr_rotate(a, 25);
@@ -36,6 +25,42 @@ static __always_inline __u32 vr_hash4(const __u32 w[4], __u32 initval)
 	b ^= a; b -= vr_rotate(a, 14);
 	c ^= b; c -= vr_rotate(b, 24);
 	return c;
+}
+
+/*
+ * lookup3's hashlittle() of @n words (a constant, not 0) and what is left of a
+ * last one: @len is the length in bytes, and the bytes behind it are zero. Of
+ * whole words it is hashword().
+ */
+static __always_inline __u32 vr_hash_words(const __u32 *w, const __u32 n, __u32 len,
+					   __u32 initval)
+{
+	__u32 a, b, c, i = 0;
+
+	a = b = c = VR_HASH_INIT + len + initval;
+#pragma unroll
+	for (; n - i > 3; i += 3) {
+		a += w[i];
+		b += w[i + 1];
+		c += w[i + 2];
+		a -= c; a ^= vr_rotate(c, 4); c += b;
+		b -= a; b ^= vr_rotate(a, 6); a += c;
+		c -= b; c ^= vr_rotate(b, 8); b += a;
+		a -= c; a ^= vr_rotate(c, 16); c += b;
+		b -= a; b ^= vr_rotate(a, 19); a += c;
+		c -= b; c ^= vr_rotate(b, 4); b += a;
+	}
+	a += w[i];
+	if (n - i > 1)
+		b += w[i + 1];
+	if (n - i > 2)
+		c += w[i + 2];
+	return vr_hash_final(a, b, c);
+}
+
+static __always_inline __u32 vr_hash4(const __u32 w[4], __u32 initval)
+{
+	return vr_hash_words(w, 4, 16, initval);
 }
 
 /* The first four bytes of L4 if they are ports, else 0. */
@@ -55,7 +80,7 @@ static __always_inline __u32 vr_ports(struct __sk_buff *skb, __u32 off, __u8 pro
  * IPv6 extension headers no ports are looked for: a fragment has none.
  */
 static __always_inline int vr_flow_words(struct __sk_buff *skb, const struct vr_packet *pkt,
-					 __u32 w[4], __be16 *id, __u8 *ttl)
+					 __u32 w[4], __be16 *id, __u8 *ttl, __u8 *tos)
 {
 	__u32 l3 = pkt->l3;
 
@@ -68,6 +93,7 @@ static __always_inline int vr_flow_words(struct __sk_buff *skb, const struct vr_
 			return -1;
 		*id = ip->id;
 		*ttl = ip->ttl;
+		*tos = ip->tos;
 		w[0] = ip->saddr;
 		w[1] = ip->daddr;
 		proto = ip->protocol;
@@ -82,6 +108,7 @@ static __always_inline int vr_flow_words(struct __sk_buff *skb, const struct vr_
 
 		if (!ip6 || ip6->version != 6)
 			return -1;
+		*tos = ip6->priority << 4 | ip6->flow_lbl[0] >> 4;
 		s = (const __u32 *)&ip6->saddr;
 		d = (const __u32 *)&ip6->daddr;
 		w[0] = s[0] ^ s[1] ^ s[2] ^ s[3];

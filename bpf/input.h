@@ -6,6 +6,7 @@
 #define VR_INPUT_H
 
 #include "forward.h"
+#include "mirror_input.h"
 #include "subvif.h"
 #include "underlay6.h"
 #include "virtual.h"
@@ -111,7 +112,7 @@ __noinline int vr_agent_input(struct __sk_buff *skb, struct vr_packet *pkt)
 		}
 		vr_note_probe(pkt, &hdr);
 		pkt->vrf = bpf_ntohs(hdr.vrf);
-		return vr_bridge_input(skb, pkt);
+		return VR_GO_BRIDGE;
 	default:
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
 	}
@@ -135,17 +136,25 @@ static __always_inline int vr_input(struct __sk_buff *skb, struct vr_packet *pkt
 	}
 }
 
-/* A copy that dp-core sent to itself (recirculate.h). */
+/* A copy that dp-core sent to itself (again.h). */
 static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	struct vr_again *again = vr_again_get(skb);
-	__u32 what, param, arg;
+	__u32 what, param, arg, flags;
 
 	if (!again)
 		return vr_drop(skb, pkt, VR_DROP_RECIRCULATION);
 	pkt->nh = again->nh;
 	pkt->vif = again->vif;
 	pkt->vrf = again->vrf;
+	pkt->label = again->label;
+	pkt->tun_sip = again->tun_sip;
+	pkt->vif_type = again->vif_type;
+	flags = again->flags;
+	skb->cb[0] = again->tun_sip6[0];
+	skb->cb[1] = again->tun_sip6[1];
+	skb->cb[2] = again->tun_sip6[2];
+	skb->cb[3] = again->tun_sip6[3];
 	what = again->what;
 	param = again->param;
 	arg = again->arg;
@@ -153,9 +162,11 @@ static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packe
 	skb->mark = 0;
 	if (vr_parse_l2(skb, pkt))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-	pkt->flags |= VP_AGAIN;
+	pkt->flags |= VP_AGAIN | flags;
+	if (what == VR_AGAIN_MIRROR)
+		return vr_mirror_again(skb, pkt, param);
 	if (what == VR_AGAIN_FLOOD)
-		return vr_flood_again(skb, pkt, param);
+		return vr_flood_again(skb, pkt, param, arg);
 	return vr_trap(skb, pkt, param, arg);
 }
 

@@ -35,4 +35,24 @@ static __always_inline int vr_nh_is_agent(const struct vr_nexthop *nh)
 	return nh->type == NH_TYPE_ENCAP && nh->oif != VR_VIF_NONE && nh->oif == vr_cfg.agent_vif;
 }
 
+/* The member at @chunk and @pos, which move on; 0 if there is none left. */
+static __always_inline int vr_next_member(__u32 *chunk, __u32 *pos, struct vr_nh_member *member)
+{
+	struct vr_nh_members *m;
+	__u32 i = *pos;
+
+	if (!*chunk)
+		return 0;
+	m = bpf_map_lookup_elem(&member_slots, chunk);
+	if (!m || i >= m->count || i >= VR_MEMBERS_PER_CHUNK)
+		return 0;
+	*member = m->member[i];
+	*pos = i + 1;
+	if (*pos >= m->count) {
+		*chunk = m->next;
+		*pos = 0;
+	}
+	return 1;
+}
+
 #endif /* VR_NEXTHOP_H */

@@ -26,6 +26,7 @@
 
 #define VR_GO_ON	(-2)	/* not decided yet: apply pkt->nh */
 #define VR_GO_BRIDGE	(-4)	/* the same: look the frame up in pkt->vrf */
+#define VR_FLOOD	(-5)	/* pkt->nh is a composite whose members all get a copy */
 #define VR_MAX_LOOKUPS	4
 
 enum vr_packet_flag {
@@ -34,10 +35,14 @@ enum vr_packet_flag {
 	VP_L3 = 0x4,		/* the payload is L3: its L2 header is to be replaced */
 	VP_TAGGED = 0x8,	/* a VLAN tag, in the frame or noted by the kernel */
 	VP_UUC_FLOOD = 0x10,	/* the nexthop that brought it floods unknown unicast */
-	VP_AGAIN = 0x20,	/* a copy that came in again (recirculate.h) */
+	VP_AGAIN = 0x20,	/* a copy that came in again (again.h) */
 	VP_NOT_TO_VMS = 0x40,	/* floods leave the VMs out */
 	VP_OUTER6 = 0x80,	/* decapsulated from IPv6: the outer source is in skb->cb */
-	VP_DIAG = 0x100,		/* a probe of the agent's: trapped where it would be delivered */
+	VP_DIAG = 0x100,	/* a probe of the agent's: trapped where it would be delivered */
+	VP_ENCAPPED = 0x200,	/* our outer header is on: no more to mirror */
+	VP_MIRROR = 0x400,	/* a mirror's copy, which is never mirrored again */
+	VP_METADATA = 0x800,	/* and gets metadata; pkt->label is the mirror's index */
+	VP_MIRROR_LATER = 0x1000, /* to be mirrored once it is out of its tunnel */
 };
 
 /* At most the 48 bytes of an skb's control block, as in the system we follow. */
@@ -46,6 +51,7 @@ struct vr_packet {
 	__u32 nh;
 	__u32 label;		/* VR_LABEL_NONE = none */
 	__u32 flags;		/* enum vr_packet_flag */
+	__u32 label_nh;		/* what the label or VNI named; 0 = it had none */
 	__be32 tun_sip;		/* outer source, of a packet decapsulated from IPv4 */
 	__u16 vif;		/* idx of the ingress vif */
 	__u16 vrf;

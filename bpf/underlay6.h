@@ -38,9 +38,11 @@ static __always_inline int vr_physical_xconnected6(struct __sk_buff *skb, struct
 
 	if (!nh || nh->type != NH_TYPE_RECEIVE)
 		return vr_xconnect(skb, pkt);
-	VR_COUNT_VRF(pkt->vrf, receives);
+	/* opened a step later: the stack of a chain of calls is short */
+	pkt->nh = rt->nh;
 	pkt->lookups = 1;
-	return vr_local_input(skb, pkt, nh->oif);
+	pkt->flags |= VP_L3;
+	return VR_GO_ON;
 }
 
 /* IPv6 of the fabric. */

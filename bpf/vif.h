@@ -7,6 +7,7 @@
 
 #include "packet.h"
 #include "drop.h"
+#include "mirror.h"
 
 /* ifindex -> vif idx + 1; 0 = none */
 VR_ARRAY(vif_by_ifindex, __u32, 65536, 0);
@@ -118,30 +119,6 @@ static __always_inline int vr_may_peer(struct __sk_buff *skb, const struct vr_vi
 	return eth->h_proto == (__be16)skb->protocol && !(eth->h_dest[0] & 1);
 }
 
-/* Sends the packet out of vif @idx; the packet is gone afterwards. */
-__noinline int vr_output(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx)
-{
-	struct vr_vif *out;
-
-	if (!pkt)
-		return TC_ACT_SHOT;
-	out = vr_vif_get(idx);
-	if (!out)
-		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
-	if (vr_is_host_type(out->type) && vr_to_host(skb, pkt, out))
-		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-	if (vr_too_big(skb, out->ifindex))
-		return vr_drop(skb, pkt, VR_DROP_TOO_BIG);
-	if (out->type == VIF_TYPE_VIRTUAL_VLAN && vr_to_vlan(skb, out))
-		return vr_drop(skb, pkt, VR_DROP_PUSH);
-	vr_count_tx(idx, vr_frame_len(skb));
-	vr_trace_out(skb, pkt, VR_EV_TX, idx);
-	vr_test_verdict(skb, VR_VERDICT_TX, idx, 0);
-	if (vr_may_peer(skb, out))
-		return bpf_redirect_peer(out->ifindex, 0);
-	return bpf_redirect(out->ifindex, 0);
-}
-
 /* In tests a copy goes into a ring buffer, where its bytes can be read. */
 static __always_inline int vr_test_copy(struct __sk_buff *skb, __u32 vif, __u32 kind,
 					__u32 reason)
@@ -163,6 +140,40 @@ static __always_inline int vr_test_copy(struct __sk_buff *skb, __u32 vif, __u32 
 		bpf_skb_load_bytes(skb, 0, copy->data, len);
 	bpf_ringbuf_submit(copy, 0);
 	return 0;
+}
+
+/* Is what leaves by @out mirrored? In a tunnel it was, before the outer header came. */
+static __always_inline int vr_wants_mirror(const struct vr_packet *pkt, const struct vr_vif *out)
+{
+	return out->flags & VIF_FLAG_MIRROR_TX && !(pkt->flags & (VP_ENCAPPED | VP_MIRROR));
+}
+
+/* Sends the packet out of vif @idx; the packet is gone afterwards. */
+__noinline int vr_output(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx)
+{
+	struct vr_vif *out;
+
+	if (!pkt)
+		return TC_ACT_SHOT;
+	out = vr_vif_get(idx);
+	if (!out)
+		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
+	if (vr_is_host_type(out->type) && vr_to_host(skb, pkt, out))
+		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
+	if (vr_too_big(skb, out->ifindex))
+		return vr_drop(skb, pkt, VR_DROP_TOO_BIG);
+	if (vr_wants_mirror(pkt, out))
+		vr_mirror(skb, pkt, out->mirror);
+	if (out->type == VIF_TYPE_VIRTUAL_VLAN && vr_to_vlan(skb, out))
+		return vr_drop(skb, pkt, VR_DROP_PUSH);
+	vr_count_tx(idx, vr_frame_len(skb));
+	vr_trace_out(skb, pkt, VR_EV_TX, idx);
+	vr_test_verdict(skb, VR_VERDICT_TX, idx, 0);
+	if (vr_test_mode && pkt->flags & VP_AGAIN)
+		vr_test_copy(skb, idx, VR_VERDICT_TX, 0);
+	if (vr_may_peer(skb, out))
+		return bpf_redirect_peer(out->ifindex, 0);
+	return bpf_redirect(out->ifindex, 0);
 }
 
 /* Sends a copy as it is out of vif @idx; the packet lives on. */
@@ -199,6 +210,8 @@ __noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 					       : VR_DROP_INTERFACE_TX_DISCARD);
 		return 0;
 	}
+	if (vr_wants_mirror(pkt, out))
+		vr_mirror(skb, pkt, out->mirror);
 	vr_count_tx(idx, len);
 	vr_trace_out(skb, pkt, VR_EV_COPY, idx);
 	return 0;

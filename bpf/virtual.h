@@ -46,14 +46,14 @@ __noinline int vr_virtual_features(struct __sk_buff *skb, struct vr_packet *pkt)
 		if (ret != VR_GO_ON)
 			return ret;
 	}
-	return vr_bridge_input(skb, pkt);
+	return VR_GO_BRIDGE;
 }
 
 static __always_inline int vr_virtual_input(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	if (__builtin_expect(pkt->features, 0))
 		return vr_virtual_features(skb, pkt);
-	return vr_bridge_input(skb, pkt);
+	return VR_GO_BRIDGE;
 }
 
 #endif /* VR_VIRTUAL_H */

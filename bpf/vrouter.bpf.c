@@ -17,6 +17,8 @@ const volatile enum vr_vif_feature vr_btf_vif_feature = VIF_FEATURE_SOURCES;
 const volatile enum vr_vif_type vr_btf_vif_type = VIF_TYPE_HOST;
 const volatile enum vr_nh_flag vr_btf_nh_flag = NH_FLAG_VALID;
 const volatile enum vr_nh_type vr_btf_nh_type = NH_TYPE_DEAD;
+const volatile enum vr_mirror_flag vr_btf_mirror_flag = VR_MIRROR_DYNAMIC;
+const volatile enum vr_hash_field vr_btf_hash_field = VR_HASH_PROTO;
 const volatile enum vr_route_flag vr_btf_route_flag = VR_RT_LABEL_VALID;
 const volatile enum vr_route_operation vr_btf_route_operation = VR_ROUTE_ADD;
 const volatile enum vr_bridge_flag vr_btf_bridge_flag = VR_BE_VALID;
@@ -29,9 +31,9 @@ const struct vr_event *const volatile vr_btf_event = 0;
 const struct vr_test_copy *const volatile vr_btf_test_copy = 0;
 const struct vr_agent_hdr *const volatile vr_btf_agent_hdr = 0;
 
-/* A nexthop leads to at most one further look-up, of which there are four, each
- * in a step of its own. */
-#define VR_MAX_STEPS	(2 * VR_MAX_LOOKUPS + 2)
+/* Each look-up, which is a step of its own, leads to a nexthop, and that to the member of
+ * an ECMP composite at most. */
+#define VR_MAX_STEPS	(3 * (VR_MAX_LOOKUPS + 1))
 
 static __always_inline int vr_undecided(int verdict)
 {
@@ -74,17 +76,24 @@ int vr_dpcore(struct __sk_buff *skb)
 	if (!vif)
 		return vr_drop(skb, &pkt, VR_DROP_INVALID_IF);
 	vr_packet_init(skb, &pkt, vif);
-	if (vr_is_again(skb, &pkt))
-		return vr_input_again(skb, &pkt);
-	if (__builtin_expect(pkt.features & VIF_FEATURE_SUBVIFS, 0))
-		verdict = vr_enter_subvif(skb, &pkt);
-	vr_count_rx(pkt.vif, vr_frame_len(skb));
-	if (__builtin_expect(verdict, 0))
-		return vr_drop(skb, &pkt, verdict);
-	verdict = vr_input(skb, &pkt);
+	if (vr_is_again(skb, &pkt)) {
+		verdict = vr_input_again(skb, &pkt);
+	} else {
+		if (__builtin_expect(pkt.features & VIF_FEATURE_SUBVIFS, 0))
+			verdict = vr_enter_subvif(skb, &pkt);
+		vr_count_rx(pkt.vif, vr_frame_len(skb));
+		if (__builtin_expect(verdict, 0))
+			return vr_drop(skb, &pkt, verdict);
+		if (pkt.vif_flags & VIF_FLAG_MIRROR_RX)
+			vr_mirror_received(skb, &pkt);
+		verdict = vr_input(skb, &pkt);
+	}
 	for (int i = 0; i < VR_MAX_STEPS && vr_undecided(verdict); i++)
 		verdict = verdict == VR_GO_BRIDGE ? vr_bridge_input(skb, &pkt)
 						  : vr_nexthop(skb, &pkt);
+	/* from here, for the sake of the verifier's limit of eight frames */
+	if (verdict == VR_FLOOD)
+		return vr_flood(skb, &pkt);
 	if (vr_undecided(verdict))
 		return vr_drop(skb, &pkt, VR_DROP_PKT_LOOP);
 	return verdict;

@@ -32,7 +32,7 @@ def cases(r: random.Random, rig: Rig, count: int) -> Iterator[Case]:
 def _plain(outcome: model.Outcome) -> tuple[object, ...]:
     # What comes in again is copied when the packet itself has ended: order is no promise.
     copies = sorted((copy.vif, copy.kind, copy.reason, copy.frame) for copy in outcome.copies)
-    return outcome.verdict, outcome.out_vif, outcome.reason, outcome.frame, copies
+    return outcome.verdict, outcome.out_vif, outcome.reason, outcome.frame, outcome.marks, copies
 
 
 def difference(rig: Rig, case: Case) -> str | None:

@@ -30,7 +30,7 @@ from .frames6 import (
 from .table import Case, Macs, Names, copy, drop, flood, rows, trap, tx
 
 B = s.BLUE
-VX_MAC, UDP_MAC = mac("02:00:0a:01:01:12"), mac("02:00:0a:01:01:13")
+VX_MAC, UDP_MAC = mac("02:00:0a:01:01:28"), mac("02:00:0a:01:01:13")
 GRE_MAC, ALL_MAC = mac("02:00:0a:01:01:14"), mac("02:00:0a:01:01:15")
 UM, GM, VM = "udp_mpls_tunnels", "gre_mpls_tunnels", "vxlan_tunnels"
 
@@ -202,13 +202,13 @@ IN = [
     ),
     lost("an unknown VNI", vxlan6(4, frame_of(INSIDE4)), Drop.INVALID_VNID),
     lost("an unknown label", mplsoudp6(16, bytes(INSIDE4)), Drop.INVALID_LABEL),
-    lost("back to where it came from", mplsoudp6(1017, bytes(INSIDE6)), Drop.PKT_LOOP),
+    lost("back to where it came from", mplsoudp6(1020, bytes(INSIDE6)), Drop.PKT_LOOP),
     lost(
         "the same by its IPv6 address, from another host: no label",
-        mplsoudp6(1017, bytes(INSIDE6), src=OTHER_IP6),
+        mplsoudp6(1020, bytes(INSIDE6), src=OTHER_IP6),
         Drop.INVALID_LABEL,
     ),
-    lost("from IPv4 to IPv6: no loop", mplsoudp(1017, bytes(INSIDE6)), Drop.INVALID_LABEL),
+    lost("from IPv4 to IPv6: no loop", mplsoudp(1020, bytes(INSIDE6)), Drop.INVALID_LABEL),
     lost("from IPv6 to IPv4: no loop", mplsoudp6(1008, bytes(INSIDE6)), Drop.INVALID_LABEL),
 ]
 

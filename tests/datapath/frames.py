@@ -80,9 +80,9 @@ def vxlan(vni: int, frame: bytes, *, flags: int = 8, low: int = 0, src: str = FA
     return outer(UDP(sport=50000, dport=4789, chksum=0) / Raw(head + frame), src=src)
 
 
-def label(number: int, *, ttl: int = 64, bottom: int = 1) -> bytes:
+def label(number: int, *, ttl: int = 64, bottom: int = 1, exp: int = 0) -> bytes:
     """A label stack entry."""
-    return bytes(MPLS(label=number, cos=0, s=bottom, ttl=ttl))
+    return bytes(MPLS(label=number, cos=exp, s=bottom, ttl=ttl))
 
 
 def mplsoudp(number: int, inside: bytes, *, port: int = 6635, src: str = FAR_IP) -> bytes:
@@ -109,19 +109,32 @@ def sent_vxlan(vni: int, frame: bytes, sport: int, *, id: int = 7, dst: str = FA
     return _sent(UDP(sport=sport, dport=4789, chksum=0) / head / Raw(frame), id, dst)
 
 
-def sent_mplsoudp(number: int, data: bytes, sport: int, *, ttl: int = 64, id: int = 7) -> bytes:
+def sent_mplsoudp(
+    number: int,
+    data: bytes,
+    sport: int,
+    *,
+    ttl: int = 64,
+    id: int = 7,
+    dst: str = FAR_IP,
+    tos: int = 0,
+    exp: int = 0,
+) -> bytes:
     """The MPLSoUDP packet that dp-core must make of a frame or an IP packet."""
-    body = Raw(label(number, ttl=ttl) + data)
-    return _sent(UDP(sport=sport, dport=6635, chksum=0) / body, id, FAR_IP)
+    body = Raw(label(number, ttl=ttl, exp=exp) + data)
+    return _sent(UDP(sport=sport, dport=6635, chksum=0) / body, id, dst, tos)
 
 
-def sent_mplsogre(number: int, data: bytes, *, ttl: int = 64, id: int = 7) -> bytes:
+def sent_mplsogre(
+    number: int, data: bytes, *, ttl: int = 64, id: int = 7, dst: str = FAR_IP
+) -> bytes:
     """The MPLSoGRE packet that dp-core must make of a frame or an IP packet."""
-    return _sent(GRE(proto=0x8847) / Raw(label(number, ttl=ttl) + data), id, FAR_IP)
+    return _sent(GRE(proto=0x8847) / Raw(label(number, ttl=ttl) + data), id, dst)
 
 
-def _sent(payload: Packet, id: int, dst: str) -> bytes:
-    return eth(s.FAR_MAC, s.NIC_MAC, IP(src=SELF_IP, dst=dst, id=id, ttl=64) / payload)
+def _sent(payload: Packet, id: int, dst: str, tos: int = 0) -> bytes:
+    head = IP(src=SELF_IP, dst=dst, id=id, ttl=64, tos=tos)
+    return eth(s.FAR_MAC, s.NIC_MAC, head / payload)
 
 
 def trapped(

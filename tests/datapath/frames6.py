@@ -155,10 +155,12 @@ def sent_vxlan6(vni: int, frame: bytes, value: int | None, *, dst: str = FAR_IP6
     return sent6(_udp(sport, 4789, head + frame), value or 0, dst)
 
 
-def sent_mplsoudp6(number: int, data: bytes, value: int | None, *, ttl: int = 64) -> bytes:
+def sent_mplsoudp6(
+    number: int, data: bytes, value: int | None, *, ttl: int = 64, dst: str = FAR_IP6
+) -> bytes:
     """The MPLSoUDP packet that dp-core must make of a frame or an IP packet."""
     sport = 51000 if value is None else port_of(value)
-    return sent6(_udp(sport, 6635, label(number, ttl=ttl) + data), value or 0, FAR_IP6)
+    return sent6(_udp(sport, 6635, label(number, ttl=ttl) + data), value or 0, dst)
 
 
 def sent_mplsogre6(number: int, data: bytes, value: int | None, *, ttl: int = 64) -> bytes:

@@ -28,16 +28,20 @@ MACS = [
     mac("01:00:5e:00:00:05"),
     mac("02:de:ad:00:00:01"),
     mac("33:33:00:00:00:01"),
-    *(mac(f"02:00:0a:01:01:{last:02x}") for last in range(4, 18)),
+    *(mac(f"02:00:0a:01:01:{last:02x}") for last in range(4, 22)),
+    s.MIRRORED_MAC,
+    mac("02:00:0a:01:01:28"),
+    s.HEARD_GROUP,
 ]
 ADDRESSES = [
     *(ip(f"10.1.1.{last}") for last in (*range(1, 12), 254)),
-    *(ip(f"10.1.{third}.1") for third in range(2, 10)),
+    *(ip(f"10.1.{third}.1") for third in range(2, 19)),
     *(ip(f"172.30.0.{last}") for last in (1, 2, 3, 9, 10, 77)),
     ip("10.0.0.1"),
     ip("8.8.8.8"),
     ip("169.254.7.7"),
     ip("224.0.0.5"),
+    ip("225.1.2.3"),
     ip("255.255.255.255"),
     bytes(4),
 ]
@@ -177,11 +181,21 @@ def frame(r: random.Random) -> bytes:
     return dst + r.choice(MACS) + tag + struct.pack("!H", proto) + payload
 
 
+def _wrapped(r: random.Random) -> bytes:
+    """What stands behind a label of the multicast tree."""
+    head = struct.pack("!II", 0x08000000, r.choice(VNIS) << 8) + frame(r)
+    packet = outer_ipv4(17, r.getrandbits(16), s.FAR, s.SELF, udp(50000, 4789, head))
+    return r.choice((0, 0, 0, 0, 1)).to_bytes(4, "big") + packet
+
+
 def _mpls(r: random.Random) -> bytes:
     ttl = r.choice((64, 64, 64, 255, 2, 1, 0))
-    entry = r.choice(LABELS) << 12 | r.choice((0, 0, 7)) << 9 | ttl
+    label = r.choice(LABELS)
+    entry = label << 12 | r.choice((0, 0, 7)) << 9 | ttl
     entry |= 0x100 if r.random() < 0.95 else 0
     inside = frame(r) if r.random() < 0.5 else r.choice((inner_ipv4, inner_ipv6))(r)
+    if label > 1023 and r.random() < 0.8:
+        inside = _wrapped(r)
     return struct.pack("!I", entry) + inside
 
 
@@ -209,7 +223,7 @@ def tunnelled(r: random.Random) -> bytes:
         proto, payload = 17, udp(r.getrandbits(16), port, body)
     if r.random() < 0.4:
         return ether(s.NIC_MAC, s.FAR_MAC, 0x86DD) + _outer6(r, proto, payload)
-    source = r.choice((s.FAR, s.FAR, s.OTHER, r.choice(ADDRESSES)))
+    source = r.choice((s.FAR, s.FAR, s.OTHER, s.TOR_IP, s.PEER, r.choice(ADDRESSES)))
     target = s.SELF if r.random() < 0.9 else r.choice(ADDRESSES)
     if r.random() < 0.85:
         packet = outer_ipv4(proto, r.getrandbits(16), source, target, payload)

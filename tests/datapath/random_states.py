@@ -8,10 +8,20 @@ packets meet the entries. The number in a state's name is the seed that makes it
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 
-from tests.model.const import BROADCAST, Family, NhFlag, NhType, RouteFlag
-from tests.model.state import BridgeEntry, Member, Nexthop, Route, State
+from tests.model.const import BROADCAST, Family, NhFlag, NhType, RouteFlag, VifFlag
+from tests.model.state import (
+    BridgeEntry,
+    ForwardingClass,
+    Member,
+    Mirror,
+    Nexthop,
+    QosMap,
+    Route,
+    State,
+)
 
 from . import states as s
 from .packets import ADDRESSES, ADDRESSES6, LABELS, MACS, VNIS
@@ -20,7 +30,18 @@ PREFIX = "random-"
 NEXTHOPS = range(1, 60)
 VRFS = (0, 1, 1, 2, 3, 4)
 KINDS = (NhFlag.TUNNEL_GRE, NhFlag.TUNNEL_UDP_MPLS, NhFlag.TUNNEL_VXLAN)
-COMPOSITES = (NhFlag.MULTICAST, NhFlag.COMPOSITE_ENCAP, NhFlag.COMPOSITE_EVPN)
+COMPOSITES = (
+    NhFlag.MULTICAST,
+    NhFlag.MULTICAST,
+    NhFlag.MULTICAST | NhFlag.VALIDATE_MCAST_SRC,
+    NhFlag.COMPOSITE_ENCAP,
+    NhFlag.COMPOSITE_EVPN,
+    NhFlag.COMPOSITE_FABRIC,
+    NhFlag.COMPOSITE_TOR,
+    NhFlag.COMPOSITE_ECMP,
+    NhFlag.COMPOSITE_ECMP,
+    NhFlag.COMPOSITE_LU_ECMP,
+)
 OIFS = (s.VM1, s.VM2, s.RED, s.UUF, s.NARROW, s.SUB, s.VGW, s.HOST, s.FABRIC, s.FABRIC, s.GONE)
 
 
@@ -41,11 +62,12 @@ def _nexthop(r: random.Random, number: int) -> Nexthop:
     oif = r.choice(OIFS)
     if kind == NhType.TUNNEL and oif == s.SUB:
         oif = s.FABRIC
-    ends = s.SELF, r.choice((s.FAR, s.OTHER))
+    ends = s.SELF, r.choice((s.FAR, s.OTHER, s.TOR_IP))
     rewrite = b""
     members: tuple[Member, ...] = ()
+    fields = 0
     if kind == NhType.TUNNEL:
-        flags |= r.choice((*KINDS, *KINDS, NhFlag(0)))
+        flags |= r.choice((*KINDS, *KINDS, NhFlag.TUNNEL_UDP, NhFlag(0)))
         flags |= r.choice((NhFlag(0), NhFlag.L3_VXLAN))
         rewrite = s.HEAD
         if r.random() < 0.4:
@@ -57,6 +79,8 @@ def _nexthop(r: random.Random, number: int) -> Nexthop:
     elif kind == NhType.COMPOSITE:
         flags |= r.choice(COMPOSITES)
         members = _members(r, number)
+        if flags & (NhFlag.COMPOSITE_ECMP | NhFlag.COMPOSITE_LU_ECMP):
+            fields = r.choice((0, 0, r.getrandbits(5)))
     return Nexthop(
         number,
         kind,
@@ -68,6 +92,9 @@ def _nexthop(r: random.Random, number: int) -> Nexthop:
         rewrite,
         r.choice(MACS),
         members,
+        fields,
+        r.getrandbits(16),
+        r.randrange(1, 1 << 16),
     )
 
 
@@ -101,6 +128,29 @@ def _route(r: random.Random, state: State, vrf: int, prefix: IPv4Network | IPv6N
     return Route(vrf, prefix, _any_nexthop(r), label, flags, stitch)
 
 
+def _copies(r: random.Random, state: State) -> None:
+    """Mirrors by tunnels (a tagged frame that a vif gets has its tag beside it, unseen), marks."""
+    tunnels = [nh.id for nh in state.nexthops.values() if nh.type == NhType.TUNNEL] or [999]
+    for index in range(4):
+        metadata = r.choice((b"", s.METADATA, r.randbytes(16)))
+        vni = None if metadata else r.choice((None, 7000))
+        state.mirrors[index] = Mirror(r.choice((*tunnels, *tunnels, 999)), vni, metadata)
+    state.classes = {
+        fc: ForwardingClass(r.randrange(64), r.randrange(8), r.randrange(8), r.randrange(256))
+        for fc in range(4)
+    }
+    classes = [*range(5)]
+    for index in range(r.choice((0, 3))):
+        dscp = tuple(r.choice(classes) for _ in range(64))
+        state.qos_maps[index] = QosMap(dscp, tuple(r.choice(classes) for _ in range(8)))
+    for vif in list(state.vifs.values()):
+        flags = vif.flags & ~s.MIRROR_BOTH
+        if r.random() < 0.3:
+            flags |= r.choice((s.MIRROR_BOTH, VifFlag.MIRROR_RX, VifFlag.MIRROR_TX))
+        mirror = r.randrange(5)
+        state.add(replace(vif, flags=flags, mirror=mirror, qos=r.choice((-1, 0, 1, 2, 3))))
+
+
 def random_state(seed: int) -> State:
     """The state of that seed: with an agent if it is even."""
     r = random.Random(seed)
@@ -125,6 +175,7 @@ def random_state(seed: int) -> State:
         state.add(Route(0, IPv6Network("2001:db8::1/128"), own[0]))
     else:  # an underlay that does not speak IPv6
         state.routes = {key: one for key, one in state.routes.items() if key[:2] != (6, 0)}
-    state.mpls = {label: _any_nexthop(r) for label in LABELS if 16 <= label < 1024}
+    state.mpls = {label: _any_nexthop(r) for label in LABELS if 16 <= label < 2048}
     state.vxlan = {vni: _any_nexthop(r) for vni in VNIS if vni}
+    _copies(r, state)
     return state

@@ -16,7 +16,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -29,7 +29,16 @@ from vrouter.dpcore import libbpf, loader, records
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.maps import open_map
-from vrouter.dpcore.names import BridgeFlag, Family, NhFlag, NhType, RouteFlag, VifFeature, VifFlag
+from vrouter.dpcore.names import (
+    BridgeFlag,
+    Family,
+    HashField,
+    NhFlag,
+    NhType,
+    RouteFlag,
+    VifFeature,
+    VifFlag,
+)
 from vrouter.dpcore.names import VifType as CoreVifType
 from vrouter.dpcore.ringbuf import RingReader
 from vrouter.dpcore.sizes import SMALL
@@ -105,12 +114,14 @@ class Rig:
         copies = [self._copy(raw) for raw in self._copies.read()]
         if any(copy.kind == Verdict.TRAP for copy in copies):
             self.core.bridge.refill()
+        marks = (result.cb[4] >> 16, result.cb[4] & 0xFFFF) if kind == Verdict.TX else (0, 0)
         return model.Outcome(
             kind,
             out_vif if sent else None,
             reason,
             _tagged(result.packet_out, tag) if sent else b"",
             copies,
+            marks=marks,
         )
 
     def _copy(self, raw: bytes) -> model.Copy:
@@ -170,6 +181,7 @@ class Rig:
         for entry in state.bridge.values():
             flags = BridgeFlag.FLOOD_DHCP if entry.flood_dhcp else 0
             self.core.bridge.put(entry.vrf, entry.mac, entry.nh, entry.label, flags)
+        self._program_copies(state)
         for label, nh_id in state.mpls.items():
             self.core.mpls.put(label, nh_id)
         for vni, nh_id in state.vxlan.items():
@@ -188,6 +200,21 @@ class Rig:
                     bridge=index,
                 )
             )
+
+    def _program_copies(self, state: State) -> None:
+        for index, one in state.mirrors.items():
+            mirror = records.Mirror(
+                index=index,
+                nh=one.nh,
+                vni=one.vni,
+                dynamic=bool(one.metadata),
+                metadata=one.metadata,
+            )
+            self.core.mirrors.put(mirror)
+        for fc, marks in state.classes.items():
+            self.core.qos.put_class(records.ForwardingClass(id=fc, **asdict(marks)))
+        for index, qos in state.qos_maps.items():
+            self.core.qos.put(records.QosMap(index=index, dscp=qos.dscp, dot1p=qos.dot1p))
 
     def _add_vif(self, vif: Vif) -> None:
         name = f"d{vif.idx}"
@@ -219,6 +246,9 @@ class Rig:
                 vlan=vif.vlan,
                 ovlan=vif.ovlan,
                 src_macs=vif.src_macs,
+                nh_id=vif.nh_id,
+                mirror=vif.mirror,
+                qos=vif.qos,
             )
         )
         self._set_sources(vif)
@@ -261,6 +291,9 @@ def _nexthop(nh: Nexthop) -> records.Nexthop:
         rewrite=nh.rewrite,
         rw_dst_mac=nh.rw_dst_mac if tunnel else None,
         members=tuple(records.Member(nh=one.nh, label=one.label) for one in nh.members),
+        hash_fields=HashField(nh.hash_fields),
+        sport=nh.sport,
+        dport=nh.dport,
     )
 
 

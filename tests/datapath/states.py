@@ -7,12 +7,24 @@ from dataclasses import replace
 from ipaddress import IPv4Network, ip_network
 from typing import Any
 
-from tests.model.const import BROADCAST, Family, NhFlag, NhType, RouteFlag, VifFlag, VifType
+from tests.model.const import (
+    BROADCAST,
+    Family,
+    HashField,
+    NhFlag,
+    NhType,
+    RouteFlag,
+    VifFlag,
+    VifType,
+)
 from tests.model.state import (
     BridgeEntry,
+    ForwardingClass,
     Member,
+    Mirror,
     Nexthop,
     Pair,
+    QosMap,
     Route,
     State,
     Vif,
@@ -35,6 +47,8 @@ IN_SUB, IN_VGW = mac("02:00:0a:01:01:23"), mac("02:00:0a:01:01:24")
 IN_LEARNER = mac("02:00:0a:01:01:25")
 GROUP = mac("01:00:5e:00:00:05")
 DHCP = 34
+HEARS, TREE, GUARDED = 35, 36, 37
+MIRRORED, STATIC, LOST, MARKED, MIRRORED6 = 38, 39, 40, 41, 42
 GATEWAY = mac("00:00:5e:00:01:00")
 NIC_MAC = mac("02:00:00:00:00:01")
 FAR_MAC = mac("02:00:00:00:00:02")
@@ -42,9 +56,14 @@ VM1_MAC, VM2_MAC = mac("02:00:0a:01:01:01"), mac("02:00:0a:01:01:02")
 REMOTE_MAC, ROUTER_MAC = mac("02:00:0a:01:01:03"), mac("02:00:00:00:00:fe")
 SELF, FAR, OTHER = ip("172.30.0.1"), ip("172.30.0.2"), ip("172.30.0.3")
 SELF6, FAR6, OTHER6 = ip6("2001:db8::1"), ip6("2001:db8::2"), ip6("2001:db8::3")
+TOR_IP, PEER = ip("172.30.0.4"), ip("172.30.0.5")
+MIRRORED_MAC = mac("02:00:0a:01:01:26")
+HEARD_GROUP = mac("01:00:5e:01:02:03")
 SEED = 0x5EED1234
 BLUE, RED_VRF, MCAST = 1, 2, 3
+TREE_VRF, GUARDED_VRF, TREE_VNI = 17, 18, 5555
 BOTH = VifFlag.L2 | VifFlag.L3
+MIRROR_BOTH = VifFlag.MIRROR_RX | VifFlag.MIRROR_TX
 HEAD = FAR_MAC + NIC_MAC + b"\x08\x00"
 
 # Who may speak on the vifs that are checked: vm1 with its own addresses, the other one with more.
@@ -57,6 +76,7 @@ PAIRS = (
 ALL_ROLES = frozenset({"dhcp", "router", "bridge"})
 
 Kind = NhFlag
+ECMP = NhFlag.COMPOSITE_ECMP
 
 
 def _parts() -> list[Vif]:
@@ -87,8 +107,16 @@ def _vifs(agent: bool) -> list[Vif]:
     vifs = [
         Vif(FABRIC, VifType.PHYSICAL, NIC_MAC, 0, BOTH | joined, xconnect=HOST),
         Vif(HOST, VifType.HOST, NIC_MAC, 0, BOTH | joined, xconnect=FABRIC),
-        Vif(VM1, VifType.VIRTUAL, GATEWAY, BLUE, BOTH),
-        Vif(VM2, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mcast_vrf=MCAST),
+        Vif(VM1, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, nh_id=11),
+        Vif(VM2, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mcast_vrf=MCAST, nh_id=22),
+        Vif(HEARS, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.IGMP),
+        Vif(TREE, VifType.VIRTUAL, GATEWAY, TREE_VRF, BOTH),
+        Vif(GUARDED, VifType.VIRTUAL, GATEWAY, GUARDED_VRF, BOTH),
+        Vif(MIRRORED, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | MIRROR_BOTH, mirror=1),
+        Vif(STATIC, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.MIRROR_RX, mirror=2),
+        Vif(LOST, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.MIRROR_RX, mirror=9),
+        Vif(MIRRORED6, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.MIRROR_RX, mirror=5),
+        Vif(MARKED, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, qos=1),
         Vif(RED, VifType.VIRTUAL, GATEWAY, RED_VRF, BOTH),
         Vif(UUF, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.UNKNOWN_UC_FLOOD),
         Vif(NO_PROXY, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.NO_MAC_PROXY),
@@ -196,14 +224,97 @@ def _nexthops() -> list[Nexthop]:
         _composite(56, evpn, *many),
         _composite(57, top, Member(55), Member(56), Member(54), Member(36, 1), Member(37, 1)),
         _composite(58, top),
-        _tunnel6(61, Kind.TUNNEL_VXLAN),
-        _tunnel6(62, Kind.TUNNEL_UDP_MPLS),
-        _tunnel6(63, Kind.TUNNEL_GRE),
-        _tunnel6(64, Kind.TUNNEL_VXLAN | Kind.L3_VXLAN),
-        _tunnel6(65, Kind.TUNNEL_VXLAN, OTHER6),
+        _tunnel6(121, Kind.TUNNEL_VXLAN),
+        _tunnel6(122, Kind.TUNNEL_UDP_MPLS),
+        _tunnel6(123, Kind.TUNNEL_GRE),
+        _tunnel6(124, Kind.TUNNEL_VXLAN | Kind.L3_VXLAN),
+        _tunnel6(125, Kind.TUNNEL_VXLAN, OTHER6),
         _composite(
-            66, evpn, Member(61, 5001), Member(32, 1030), Member(65, 5001), Member(62, 1030)
+            126, evpn, Member(121, 5001), Member(32, 1030), Member(125, 5001), Member(122, 1030)
         ),
+        *_ecmp_nexthops(),
+        *_tree_nexthops(),
+        ANALYZER,
+        replace(ANALYZER, id=131, family=Family.INET6, sip=SELF6, dip=ip6("2001:db8::9")),
+        _tunnel6(127, Kind.TUNNEL_UDP_MPLS, OTHER6),
+        _composite(128, Kind.COMPOSITE_FABRIC, Member(127, 2201)),
+        _composite(129, top, Member(76), Member(128)),
+        _ecmp(130, Member(122, 1033), Member(122, 1033)),
+        _encap(92, MIRRORED, VM2_MAC),
+    ]
+
+
+def _ecmp(number: int, *members: Member, fields: int = 0, more: NhFlag = ECMP) -> Nexthop:
+    flags = NhFlag.VALID | more
+    kind = NhType.COMPOSITE
+    return Nexthop(number, kind, Family.INET, flags, BLUE, members=members, hash_fields=fields)
+
+
+def _ecmp_nexthops() -> list[Nexthop]:
+    ways = Member(22), Member(32, 1030), Member(33, 1031)
+    return [
+        _ecmp(61, *ways),
+        _ecmp(70, *ways, fields=HashField.DPORT),
+        _ecmp(62, *ways, fields=HashField.DIP),
+        _ecmp(63, *ways, more=Kind.COMPOSITE_LU_ECMP),
+        replace(_ecmp(64, Member(12), Member(31, 5001)), family=Family.BRIDGE),
+        _ecmp(65, Member(999), Member(998)),
+        _ecmp(66, *(Member(32 + i % 2, 4000 + i) for i in range(100))),
+        _ecmp(67, Member(61)),
+        _ecmp(68),
+        _ecmp(69, Member(999), Member(22), Member(998), Member(33, 1031), Member(997)),
+    ]
+
+
+# plain UDP to a neighbour on the underlay
+ANALYZER = Nexthop(
+    91,
+    NhType.TUNNEL,
+    Family.INET,
+    NhFlag.VALID | Kind.TUNNEL_UDP,
+    0,
+    None,
+    SELF,
+    ip("172.30.0.9"),
+    sport=8097,
+    dport=8099,
+)
+METADATA = bytes((0xFF, 0))
+MIRRORS = {
+    1: Mirror(91, metadata=METADATA),
+    2: Mirror(31, 7000),
+    3: Mirror(999),
+    4: Mirror(31, metadata=METADATA),
+    5: Mirror(131, metadata=METADATA),
+}
+CLASSES = {1: ForwardingClass(46, 5, 6, 3), 2: ForwardingClass(10, 1, 2, 0)}
+# DSCP 0 is of class 1, 46 of class 2, others of one that is not there
+QOS_MAPS = {
+    1: QosMap(tuple({0: 1, 46: 2}.get(dscp, 9) for dscp in range(64)), (9, 1, 1, 1, 1, 1, 1, 2))
+}
+
+
+def _tree_nexthops() -> list[Nexthop]:
+    """Fabric and TOR composites, and multicast of routed packets."""
+    fabric, tor, top = Kind.COMPOSITE_FABRIC, Kind.COMPOSITE_TOR, Kind.MULTICAST
+    checked = top | Kind.VALIDATE_MCAST_SRC
+    inet = Family.INET
+    return [
+        _tunnel(39, Kind.TUNNEL_UDP_MPLS, OTHER),
+        _tunnel(40, Kind.TUNNEL_GRE, OTHER),
+        _tunnel(71, Kind.TUNNEL_VXLAN, TOR_IP),
+        _tunnel(72, Kind.TUNNEL_UDP_MPLS, PEER),
+        _composite(73, fabric, Member(39, 2001), Member(40, 2002), Member(35, 1), Member(39)),
+        _composite(74, tor, Member(71, 6001)),
+        _composite(75, Kind.COMPOSITE_EVPN, Member(72, 900), Member(31, 901)),
+        _composite(76, Kind.COMPOSITE_ENCAP, Member(11), Member(12)),
+        _composite(77, top, *(Member(one) for one in (76, 73, 75, 74))),
+        _composite(78, checked, *(Member(one) for one in (76, 73, 75, 74))),
+        replace(
+            _composite(79, Kind.COMPOSITE_ENCAP, *(Member(n) for n in (26, 21, 18))), family=inet
+        ),
+        replace(_composite(80, fabric, Member(39, 2101), Member(40, 2102)), family=inet),
+        replace(_composite(81, top, Member(79), Member(80), Member(75)), family=inet),
     ]
 
 
@@ -247,11 +358,22 @@ def _routes() -> list[Route]:
         route(BLUE, "10.1.9.9/32", 26),
         route(BLUE, "10.1.9.1/32", 35, label=5001, flags=proxy, stitch=VM1_MAC),
         route(BLUE, "10.1.9.2/32", 21, flags=proxy, stitch=REMOTE_MAC),
+        route(BLUE, "10.1.10.0/24", 61),
+        route(BLUE, "10.1.11.0/24", 62),
+        route(BLUE, "10.1.12.0/24", 63, label=77),
+        route(BLUE, "10.1.13.0/24", 65),
+        route(BLUE, "10.1.14.0/24", 66),
+        route(BLUE, "10.1.15.0/24", 67),
+        route(BLUE, "10.1.16.0/24", 68),
+        route(BLUE, "10.1.17.0/24", 69),
+        route(BLUE, "10.1.18.0/24", 70),
+        route(BLUE, "225.0.0.0/8", 81),
         route(4, "10.0.0.0/8", 43),
         route(RED_VRF, "0.0.0.0/0", 34, label=77),
         route(9, "10.1.8.1/32", 21),
         route(0, "2001:db8::1/128", 5),
         route(0, "2001:db8::/64", 6),
+        route(0, "2001:db8::9/128", 23),
         route(0, "2001:db8::9/128", 23, flags=proxy),
         route(0, "2001:db8::a/128", 21, flags=proxy),
         route(0, "2001:db8:7::/48", 999),
@@ -266,9 +388,10 @@ def _routes() -> list[Route]:
         route(BLUE, "fd00::8/128", 53),
         route(BLUE, "fd00::9/128", 41),
         route(BLUE, "fd00::a/128", 999),
-        route(BLUE, "fd00::b/128", 64, label=5001),
-        route(BLUE, "fd00::c/128", 62, label=1030),
-        route(BLUE, "fd00::d/128", 63, label=1030),
+        route(BLUE, "fd00::b/128", 124, label=5001),
+        route(BLUE, "fd00::c/128", 122, label=1030),
+        route(BLUE, "fd00::d/128", 123, label=1030),
+        route(BLUE, "fd00::13/128", 130),
         route(BLUE, "fd00::fe/128", 3, flags=proxy),
         route(BLUE, "fe80::1/128", 3, flags=proxy),
         route(BLUE, "fd00:2::/64", 1),
@@ -304,16 +427,21 @@ def _bridge() -> list[BridgeEntry]:
         (BLUE, mac("02:00:0a:01:01:0f"), 19, None),
         (BLUE, mac("02:00:0a:01:01:10"), 38, 5001),
         (BLUE, mac("02:00:0a:01:01:11"), 34, 5001),
-        (BLUE, mac("02:00:0a:01:01:12"), 61, 5001),
-        (BLUE, mac("02:00:0a:01:01:13"), 62, 1040),
-        (BLUE, mac("02:00:0a:01:01:14"), 63, 1050),
-        (BLUE, mac("02:00:0a:01:01:15"), 66, None),
+        (BLUE, mac("02:00:0a:01:01:28"), 121, 5001),
+        (BLUE, mac("02:00:0a:01:01:13"), 122, 1040),
+        (BLUE, mac("02:00:0a:01:01:14"), 123, 1050),
+        (BLUE, mac("02:00:0a:01:01:15"), 126, None),
         (BLUE, BROADCAST, 53, None),
         (BLUE, GROUP, 12, None),
         (BLUE, IN_LEARNER, 29, None),
         (BLUE, IN_SUB, 27, None),
         (BLUE, IN_VGW, 28, None),
         (BLUE, FLOODS_DHCP, 12, None, True),
+        (BLUE, mac("02:00:0a:01:01:12"), 64, None),
+        (BLUE, HEARD_GROUP, 3, None),
+        (BLUE, MIRRORED_MAC, 92, None),
+        (TREE_VRF, BROADCAST, 77, TREE_VNI),
+        (GUARDED_VRF, BROADCAST, 78, None),
         (RED_VRF, VM1_MAC, 13, None),
         (RED_VRF, GATEWAY, 3, None),
         (RED_VRF, BROADCAST, 54, None),
@@ -326,8 +454,9 @@ def _bridge() -> list[BridgeEntry]:
 
 
 MPLS = {1000: 21, 1001: 11, 1002: 41, 1003: 53, 1004: 43, 1005: 3, 1006: 999, 1007: 7, 1008: 32}
+MPLS |= {1100: 77, 1101: 78, 1102: 81, 1103: 61, 1104: 64, 1017: 61, 1018: 77, 1019: 81}
 MPLS |= {1009: 51, 1010: 52, 1011: 5, 1012: 1, 1013: 13, 1014: 42, 1015: 6, 1016: 18}
-MPLS |= {1017: 62}
+MPLS |= {1020: 122, 1105: 129}
 VNIS = {
     5001: 41,
     5002: 42,
@@ -339,12 +468,16 @@ VNIS = {
     5008: 3,
     5009: 21,
     5010: 48,
+    5011: 78,
+    5012: 64,
+    5013: 77,
 }
 
 
 def base(name: str, *, agent: bool) -> State:
     """The base tables; with an agent nothing is cross-connected, and it is a gateway."""
     state = State(name, hash_seed=SEED, mpls=dict(MPLS), vxlan=dict(VNIS))
+    state.mirrors, state.qos_maps, state.classes = dict(MIRRORS), dict(QOS_MAPS), dict(CLASSES)
     state.add(*_vifs(agent), *_nexthops(), *_bridge(), *_routes())
     if agent:
         state.agent_vif = AGENT

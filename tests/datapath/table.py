@@ -23,7 +23,8 @@ from .states import AGENT, HEADLESS, WITH_AGENT
 class Case:
     """One packet. `vrf`: (VRF, counter) once for each count; `bridge`: (VRF, MAC) likewise;
     `lost`: reasons of copies that were not sent; `blamed`: the vif that drops count on.
-    `part`: the Virtual VLAN vif that the frame is of, which counts it, `taken` bytes shorter."""
+    `part`: the Virtual VLAN vif that the frame is of, which counts it, `taken` bytes shorter.
+    `marks`: transmit queue + 1 and priority."""
 
     name: str
     vif: int
@@ -39,6 +40,7 @@ class Case:
     blamed: int | None = None
     part: int | None = None
     taken: int = 0
+    marks: tuple[int, int] = (0, 0)
     states: tuple[str, ...] = (HEADLESS.name, WITH_AGENT.name)
 
     def counters(self) -> Counter[Key]:
@@ -130,12 +132,14 @@ def _ordered(copies: Sequence[Copy]) -> list[Copy]:
 
 def _seen(outcome: Outcome) -> tuple[object, ...]:
     copies = _ordered(outcome.copies)
-    return outcome.verdict, outcome.out_vif, int(outcome.reason), outcome.frame, copies
+    seen = outcome.verdict, outcome.out_vif, int(outcome.reason), outcome.frame
+    return *seen, outcome.marks, copies
 
 
 def check(one: Rig, case: Case) -> None:
     """The model and dp-core both do what the case says, and count what it says."""
-    wanted = case.verdict, case.out, int(case.reason), case.sent, _ordered(case.copies)
+    ended = case.verdict, case.out, int(case.reason), case.sent
+    wanted = *ended, case.marks, _ordered(case.copies)
     counts = +case.counters()
     if case.vif not in one.state.vifs:
         counts = Counter({key: n for key, n in counts.items() if key[0] == "drop"})

@@ -79,9 +79,10 @@ def listed_seeds() -> list[int]:
     return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]
 
 
-def test_there_are_twenty() -> None:
-    assert len(PATCHES) >= 20
-    assert len(kept_seeds()) >= 13
+def test_there_are_thirty() -> None:
+    """Ten at least are made at random: nobody chose them to be found."""
+    assert len(PATCHES) >= 30
+    assert len(kept_seeds()) >= 10
 
 
 def test_no_seed_is_passed_over() -> None:

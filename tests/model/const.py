@@ -14,6 +14,7 @@ PROTO_TCP = 6
 PROTO_UDP = 17
 PROTO_GRE = 47
 PROTO_ICMPV6 = 58
+PROTO_SCTP = 132
 
 EXT_HOP_BY_HOP = 0
 EXT_ROUTING = 43
@@ -53,6 +54,8 @@ BROADCAST = b"\xff" * 6
 VRF_NONE = 65535
 MAX_LOOKUPS = 4
 MAX_TAGS = 8
+MIN_MCAST_LABEL = 1024
+WRAP_LEN = 40
 TTL = 64
 
 
@@ -73,6 +76,8 @@ class VifFlag(IntFlag):
     """Flags of a vif that change what happens to a packet."""
 
     XCONNECT = 0x2
+    MIRROR_RX = 0x8
+    MIRROR_TX = 0x10
     L3 = 0x40
     NATIVE_VLAN = 0x800
     IGMP = 0x2000000
@@ -104,17 +109,30 @@ class NhFlag(IntFlag):
 
     VALID = 0x1
     TUNNEL_GRE = 0x8
+    TUNNEL_UDP = 0x10
     MULTICAST = 0x20
     TUNNEL_UDP_MPLS = 0x40
     TUNNEL_VXLAN = 0x80
     COMPOSITE_FABRIC = 0x200
     COMPOSITE_ECMP = 0x400
+    COMPOSITE_LU_ECMP = 0x800
     COMPOSITE_EVPN = 0x1000
     COMPOSITE_ENCAP = 0x2000
     COMPOSITE_TOR = 0x4000
     UNKNOWN_UC_FLOOD = 0x10000
     MAC_LEARN = 0x100000
     L3_VXLAN = 0x2000000
+    VALIDATE_MCAST_SRC = 0x8000000
+
+
+class HashField(IntFlag):
+    """Fields of a packet that an ECMP composite hashes; 0 stands for all."""
+
+    PROTO = 0x1
+    SIP = 0x2
+    SPORT = 0x4
+    DIP = 0x8
+    DPORT = 0x10
 
 
 class Family(IntEnum):
@@ -147,6 +165,7 @@ class Drop(IntEnum):
     INVALID_LABEL = 21
     INVALID_PROTOCOL = 22
     INTERFACE_RX_DISCARD = 23
+    INVALID_MCAST_SOURCE = 24
     INVALID_PACKET = 32
     CLONED_ORIGINAL = 35
     INVALID_VNID = 36

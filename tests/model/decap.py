@@ -14,6 +14,7 @@ from .const import (
     GRE_MPLS,
     ICMP_ERRORS,
     LABEL_ROUTER_ALERT,
+    MIN_MCAST_LABEL,
     PROTO_GRE,
     PROTO_ICMP,
     PROTO_UDP,
@@ -21,6 +22,7 @@ from .const import (
     UDP_VXLAN,
     VXLAN_I,
     VXLAN_ROUTER_ALERT,
+    WRAP_LEN,
     Drop,
     Family,
     NhType,
@@ -108,6 +110,7 @@ def _gre(packet: Packet, nh: Nexthop, ip: Outer, area: bytes) -> Outcome:
         raise BadPacketError
     flags, proto = struct.unpack_from("!HH", area)
     if flags & ~(GRE_CSUM | GRE_KEY) or proto != GRE_MPLS:
+        packet.mirror_received()
         return nexthop.to_host(packet, nh)
     head = 4 + 4 * flags.bit_count()
     return _mpls(packet, ip, ip.header_len + head, area[head:])
@@ -135,16 +138,34 @@ def _mpls(packet: Packet, ip: Outer, at: int, data: bytes) -> Outcome:
     entry = int.from_bytes(data[:4], "big")
     if entry & 0xFF <= 1:
         return packet.drop(Drop.TTL_EXCEEDED)
-    if entry >> 12 == LABEL_ROUTER_ALERT:
+    label = entry >> 12
+    if label == LABEL_ROUTER_ALERT:
+        packet.mirror_received()
         return packet.trap(Trap.ROUTER_ALERT)
-    nh_id = packet.state.mpls.get(entry >> 12)
+    nh_id = packet.state.mpls.get(label)
     if not entry & 0x100 or nh_id is None:
         return packet.drop(Drop.INVALID_LABEL)
     nh = packet.state.valid_nexthop(nh_id)
     if nh is None:
         return packet.drop(Drop.INVALID_NH)
-    is_l2 = nh.family == Family.BRIDGE or nh.type in (NhType.COMPOSITE, NhType.L2_RECEIVE)
+    is_l2 = nh.family == Family.BRIDGE or nh.type == NhType.L2_RECEIVE
+    if label >= MIN_MCAST_LABEL and nh.type == NhType.COMPOSITE and nh.family == Family.BRIDGE:
+        return _wrapped(packet, ip, nh, at + 4, data[4:], packet.l3_data[at + 4 :])
     return _deliver(packet, ip, nh, at + 4, len(data) - 4, is_l2)
+
+
+def _wrapped(
+    packet: Packet, ip: Outer, nh: Nexthop, at: int, data: bytes, behind: bytes
+) -> Outcome:
+    """A frame on the multicast tree: a zero control word, the headers of a VXLAN packet (20 + 8
+    + 8 bytes) of which only the VNI is looked at, the frame.
+
+    `data` is what the outer lengths cover, `behind` what there is.
+    """
+    if len(behind) < WRAP_LEN or behind[:4] != bytes(4):
+        raise BadPacketError
+    vni = int.from_bytes(behind[WRAP_LEN - 4 : WRAP_LEN - 1], "big")
+    return _deliver(packet, ip, nh, at + WRAP_LEN, len(data) - WRAP_LEN, True, vni)
 
 
 def _vxlan(packet: Packet, ip: Outer, at: int, data: bytes) -> Outcome:
@@ -154,6 +175,7 @@ def _vxlan(packet: Packet, ip: Outer, at: int, data: bytes) -> Outcome:
     if not flags & VXLAN_I:
         return packet.drop(Drop.INVALID_VNID)
     if flags & VXLAN_ROUTER_ALERT:
+        packet.mirror_received()
         return packet.trap(Trap.ROUTER_ALERT)
     nh_id = packet.state.vxlan.get(vni >> 8)
     if nh_id is None:
@@ -164,7 +186,15 @@ def _vxlan(packet: Packet, ip: Outer, at: int, data: bytes) -> Outcome:
     return _deliver(packet, ip, nh, at + 8, len(data) - 8, True)
 
 
-def _deliver(packet: Packet, ip: Outer, nh: Nexthop, at: int, room: int, is_l2: bool) -> Outcome:
+def _deliver(
+    packet: Packet,
+    ip: Outer,
+    nh: Nexthop,
+    at: int,
+    room: int,
+    is_l2: bool,
+    vni: int | None = None,
+) -> Outcome:
     """Take the outer headers off (`at` bytes of the L3 packet) and go on with the nexthop.
 
     The headers up to here, and the first one inside, must lie inside the outer lengths, which
@@ -172,13 +202,15 @@ def _deliver(packet: Packet, ip: Outer, nh: Nexthop, at: int, room: int, is_l2: 
     """
     payload = packet.l3_data[at:]
     packet.outer_src = ip.src
-    packet.label = None
+    packet.label = vni
+    packet.label_nh = nh.id
     packet.l3 = not is_l2
     packet.frame = _l2_payload(payload) if is_l2 else _l3_payload(packet, payload)
     least = ETH_LEN if is_l2 else 40 if payload[0] >> 4 == 6 else 20
     if room < least:
         raise BadPacketError
     packet.vrf = nh.vrf
+    packet.mirror_received()
     return nexthop.apply(packet, nh.id)
 
 

@@ -1,13 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """A packet's way in: what each type of vif does with what it receives."""
 
-from . import arp, l2, l3, nd, nexthop, virtual
-from .const import ETH_ARP, ETH_IPV4, ETH_IPV6, Drop, NhType, Trap, VifFlag, VifType
+from . import arp, l2, l3, mirror, nd, nexthop, virtual
+from .const import (
+    ETH_ARP,
+    ETH_IPV4,
+    ETH_IPV6,
+    PROTO_GRE,
+    PROTO_UDP,
+    UDP_TUNNELS,
+    Drop,
+    NhType,
+    Trap,
+    VifFlag,
+    VifType,
+)
 from .packet import Outcome, Packet
 from .state import State, Vif
 from .wire import (
     AGENT_HDR,
     ETH_LEN,
+    IPV6_LEN,
     BadPacketError,
     is_link_local,
     pad_frame,
@@ -36,9 +49,48 @@ def forward(state: State, vif_idx: int, frame: bytes) -> Outcome:
     packet.counters["rx_packets", vif.idx] = 1
     packet.counters["rx_bytes", vif.idx] = len(frame)
     try:
-        return _receive(packet)
+        if not _will_be_opened(packet):
+            packet.mirror_received()
+        outcome = _receive(packet)
     except BadPacketError:
-        return packet.drop(Drop.INVALID_PACKET)
+        outcome = packet.drop(Drop.INVALID_PACKET)
+    while packet.deferred:
+        mirror.send(packet, packet.deferred.pop(0))
+    return outcome
+
+
+def _will_be_opened(packet: Packet) -> bool:
+    """Whether the fabric's vif mirrors what is inside, once it is out of its tunnel."""
+    if packet.vif.type != VifType.PHYSICAL:
+        return False
+    try:
+        head = packet.l2
+        if head.tagged or head.multicast or head.proto not in (ETH_IPV4, ETH_IPV6):
+            return False
+        proto, dst, l4 = _outer4(packet) if head.proto == ETH_IPV4 else _outer6(packet)
+    except BadPacketError:
+        return False
+    found = packet.state.lookup(packet.vrf, dst)
+    nh = packet.state.valid_nexthop(found.nh) if found is not None else None
+    if nh is None or nh.type != NhType.RECEIVE:
+        return False
+    port = int.from_bytes(l4[2:4], "big")
+    return proto == PROTO_GRE or (proto == PROTO_UDP and len(l4) >= 8 and port in UDP_TUNNELS)
+
+
+def _outer4(packet: Packet) -> tuple[int, bytes, bytes]:
+    """Protocol, destination and L4 of what may be a tunnel's packet."""
+    ip = parse_ipv4(packet.l3_data)
+    if ip.fragment:
+        raise BadPacketError
+    return ip.proto, ip.dst, packet.l3_data[ip.header_len :]
+
+
+def _outer6(packet: Packet) -> tuple[int, bytes, bytes]:
+    ip = parse_ipv6(packet.l3_data)
+    if not packet.state.has_inet6(packet.vrf) or _stays_on_link(ip.dst):
+        raise BadPacketError
+    return ip.next_header, ip.dst, packet.l3_data[IPV6_LEN:]
 
 
 def _receive(packet: Packet) -> Outcome:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jenkins' lookup3 over 32-bit words (his public-domain `hashword`)."""
+"""Jenkins' lookup3: his public-domain `hashword` and `hashlittle`."""
 
 from collections.abc import Sequence
 
@@ -28,6 +28,17 @@ def hashword(words: Sequence[int], initval: int) -> int:
         return c
     rest += [0] * (3 - len(rest))
     a, b, c = (a + rest[0]) & _MASK, (b + rest[1]) & _MASK, (c + rest[2]) & _MASK
+    return _final(a, b, c)
+
+
+def hashlittle(data: bytes, initval: int) -> int:
+    """Hash bytes with a 32-bit seed; the result has 32 bits. Nothing hashes to itself."""
+    words = [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), 4)]
+    # hashword() adds the length of its words: here the last one may be a part of one
+    return hashword(words, (initval + len(data) - 4 * len(words)) & _MASK)
+
+
+def _final(a: int, b: int, c: int) -> int:
     c = ((c ^ b) - _rot(b, 14)) & _MASK
     a = ((a ^ c) - _rot(c, 11)) & _MASK
     b = ((b ^ a) - _rot(a, 25)) & _MASK
@@ -35,3 +46,8 @@ def hashword(words: Sequence[int], initval: int) -> int:
     a = ((a ^ c) - _rot(c, 4)) & _MASK
     b = ((b ^ a) - _rot(a, 14)) & _MASK
     return ((c ^ b) - _rot(b, 24)) & _MASK
+
+
+def hash_two(a: int, b: int) -> int:
+    """Upstream's hash of two words: only lookup3's last step."""
+    return _final((0xDEADBEEF + a) & _MASK, (0xDEADBEEF + b) & _MASK, 0)

@@ -48,8 +48,9 @@ def flood_group(packet: Packet) -> Outcome:
 def bridge(packet: Packet, mac: bytes | None = None) -> Outcome:
     """Look up the destination (or `mac`) in the packet's VRF and apply what it names.
 
-    After the first look-up groups have no entries of their own. Unknown unicast goes to the broadcast entry if the
-    ingress vif, or the VRF translate nexthop that brought it to this VRF, allows it.
+    After the first look-up groups have no entries of their own. Unknown unicast goes to the
+    broadcast entry if the ingress vif, or the VRF translate nexthop that brought it to this VRF,
+    allows it.
     """
     packet.lookups += 1
     if packet.lookups > MAX_LOOKUPS:

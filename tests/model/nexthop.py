@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each type of nexthop does with a packet."""
 
-from . import arp, composite, decap, l2, l3, learn, nd, services, tunnel
+from . import arp, composite, decap, ecmp, l2, l3, learn, nd, qos, services, tunnel
 from .const import (
     ETH_ARP,
     ETH_IPV4,
@@ -14,9 +14,9 @@ from .const import (
     Trap,
     VifType,
 )
-from .packet import Built, Outcome, Packet
+from .packet import Outcome, Packet
 from .state import Nexthop
-from .wire import BadPacketError, parse_arp
+from .wire import BadPacketError, ether, parse_arp
 
 
 def apply(packet: Packet, nh_id: int) -> Outcome:
@@ -36,16 +36,32 @@ def apply(packet: Packet, nh_id: int) -> Outcome:
     if nh.type == NhType.VRF_TRANSLATE:
         return _translate(packet, nh)
     if nh.type == NhType.COMPOSITE:
-        return composite.replicate(packet, nh)
+        return ecmp.pick(packet, nh) if ecmp.is_ecmp(nh) else composite.replicate(packet, nh)
     if nh.type == NhType.ENCAP:
         return _encap(packet, nh)
     if nh.type == NhType.TUNNEL:
-        return _send(packet, tunnel.tunnel(packet, nh))
+        return _udp(packet, nh) if nh.has(NhFlag.TUNNEL_UDP) else _tunnel(packet, nh)
     return packet.drop(Drop.INVALID_NH)
 
 
-def _send(packet: Packet, built: Built) -> Outcome:
-    return packet.drop(built) if isinstance(built, Drop) else packet.send(*built)
+def _tunnel(packet: Packet, nh: Nexthop) -> Outcome:
+    built = tunnel.tunnel(packet, nh)
+    if isinstance(built, Drop):
+        return packet.drop(built)
+    packet.mirror_sent(built[0], packet.frame)
+    packet.encapped = True
+    return packet.send(*built)
+
+
+def _udp(packet: Packet, nh: Nexthop) -> Outcome:
+    """The packet, or the frame behind a mirror's metadata, in plain UDP; routed anew as a packet
+    of this host. The Ethernet header comes with the route."""
+    frame = ether(bytes(6), bytes(6), tunnel.ether_type(nh)) + tunnel.plain_udp(packet, nh)
+    packet.count_vrf("udp_tunnels")
+    packet.frame, packet.vrf, packet.encapped = frame, nh.vrf, True
+    packet.outer_src, packet.label, packet.label_nh = None, None, None
+    packet.uuc_flood = packet.not_to_vms = packet.diag = False
+    return l3.route(packet)
 
 
 def _encap(packet: Packet, nh: Nexthop) -> Outcome:
@@ -63,8 +79,16 @@ def _encap(packet: Packet, nh: Nexthop) -> Outcome:
     packet.count_vrf("l2_encaps" if nh.family == Family.BRIDGE else "encaps")
     if packet.state.is_agent(nh):
         return packet.trap(*services.agent_reason(packet))
-    if nh.family == Family.BRIDGE or len(nh.rewrite) < 14:
-        return packet.send(vif, packet.frame)
+    if nh.family != Family.BRIDGE:
+        packet.frame = rewritten(packet, nh)
+    qos.mark(packet)
+    return packet.send(vif, packet.frame)
+
+
+def rewritten(packet: Packet, nh: Nexthop) -> bytes:
+    """The frame with the MACs that an L3 nexthop gives it; BadPacketError if it has no group."""
+    if len(nh.rewrite) < 14:
+        return packet.frame
     macs = nh.rewrite[:12]
     if nh.has(NhFlag.MULTICAST) and packet.l2.proto == ETH_IPV6:
         group = packet.l3_data[24:40]
@@ -78,7 +102,7 @@ def _encap(packet: Packet, nh: Nexthop) -> Outcome:
             raise BadPacketError
         if group[0] >> 4 == 0xE:
             macs = b"\x01\x00\x5e" + bytes([group[1] & 0x7F]) + group[2:] + macs[6:]
-    return packet.send(vif, macs + packet.frame[12:])
+    return macs + packet.frame[12:]
 
 
 def _receive(packet: Packet, nh: Nexthop) -> Outcome:

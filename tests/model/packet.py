@@ -4,8 +4,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from .const import Drop, Trap, Verdict
-from .state import State, Vif
+from .const import Drop, Trap, Verdict, VifFlag, VifType
+from .state import Mirror, State, Vif
 from .wire import AGENT_HDR, ETH_LEN, L2, ether, parse_l2, strip_tags
 
 Key = tuple[str | int, ...]
@@ -35,7 +35,8 @@ def tagged_for(vif: Vif, frame: bytes) -> bytes:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a packet; `frame` is empty for a dropped one."""
+    """What became of a packet; `frame` is empty for a dropped one. `marks`: queue + 1 and priority
+    of a sent one that has a forwarding class."""
 
     verdict: Verdict
     out_vif: int | None
@@ -43,6 +44,16 @@ class Outcome:
     frame: bytes
     copies: list[Copy] = field(default_factory=list)
     counters: "Counter[Key]" = field(default_factory=Counter)
+    marks: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """A copy for a mirror, of a packet that came in by `vif`."""
+
+    vif: Vif
+    mirror: Mirror
+    frame: bytes
 
 
 @dataclass
@@ -54,7 +65,9 @@ class Packet:
     L3, made the L3 packet the payload. `outer_src` is the source of the tunnel it came by;
     `uuc_flood`, that the VRF translate nexthop it passed last floods unknown unicast;
     `not_to_vms`, that it is ARP of another host's gateway; `diag`, that it is a probe of the
-    agent's.
+    agent's; `label_nh` is the nexthop that its label or VNI named. `mirrored`: it is a mirror's
+    copy, which gets `metadata`; `encapped`: our outer header is on; `marks`: queue + 1 and
+    priority; `deferred`: copies for mirrors, which are sent once it has ended.
     """
 
     state: State
@@ -68,6 +81,12 @@ class Packet:
     uuc_flood: bool = False
     not_to_vms: bool = False
     diag: bool = False
+    label_nh: int | None = None
+    mirrored: bool = False
+    encapped: bool = False
+    metadata: bytes = b""
+    marks: tuple[int, int] = (0, 0)
+    deferred: list[Mirrored] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
     counters: "Counter[Key]" = field(default_factory=Counter)
 
@@ -113,6 +132,7 @@ class Packet:
         reason = self.unsendable(vif, frame)
         if vif is None or reason is not None:
             return self.drop(reason or Drop.INVALID_IF)
+        self.mirror_sent(vif, frame)
         frame = tagged_for(vif, frame)
         self._count_tx(vif, frame)
         return self._end(Verdict.TX, vif.idx, 0, frame)
@@ -123,9 +143,30 @@ class Packet:
         if vif is None or reason is not None:
             self.count_drop(reason or Drop.INVALID_IF)
             return
+        self.mirror_sent(vif, frame)
         frame = tagged_for(vif, frame)
         self._count_tx(vif, frame)
         self.copies.append(Copy(vif.idx, Verdict.TX, 0, frame))
+
+    def mirror_received(self) -> None:
+        """A copy of what a vif with the flag receives; of the agent's none."""
+        if self.vif.has(VifFlag.MIRROR_RX) and self.vif.type != VifType.AGENT:
+            self._mirror(self.vif, self.frame)
+
+    def mirror_sent(self, vif: Vif, frame: bytes) -> None:
+        """A copy of what leaves by a vif with the flag, without our outer headers."""
+        if vif.has(VifFlag.MIRROR_TX) and not self.encapped:
+            self._mirror(vif, frame)
+
+    def _mirror(self, vif: Vif, frame: bytes) -> None:
+        """A copy is never copied again. No mirror of that index: INVALID_NH."""
+        if self.mirrored:
+            return
+        found = self.state.mirrors.get(vif.mirror) if vif.mirror is not None else None
+        if found is None:
+            self.count_drop(Drop.INVALID_NH)
+        else:
+            self.deferred.append(Mirrored(self.vif, found, frame))
 
     def unsendable(self, vif: Vif | None, frame: bytes) -> Drop | None:
         """Why a frame cannot leave by the vif, or None."""
@@ -176,4 +217,5 @@ class Packet:
         self.counters["tx_bytes", vif.idx] += len(frame)
 
     def _end(self, verdict: Verdict, vif: int | None, reason: int, frame: bytes) -> Outcome:
-        return Outcome(verdict, vif, int(reason), frame, self.copies, self.counters)
+        marks = self.marks if verdict == Verdict.TX else (0, 0)
+        return Outcome(verdict, vif, int(reason), frame, self.copies, self.counters, marks)

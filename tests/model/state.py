@@ -21,11 +21,12 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Vif:
-    """A vif; `mtu` is that of its netdevice (longest L3 packet).
+    """A vif; `mtu` is that of its netdevice (longest L3 packet), `nh_id` its own nexthop.
 
     `sources`: who may speak, None if that is not checked; `trusted`: what a checked vif may be
     besides ("dhcp", "router", "bridge"). `parent`, `vlan`, `ovlan`, `src_macs`: of a Virtual
     VLAN vif, which gets frames of that VLAN (and sender) of its parent, and sends with `ovlan`.
+    `mirror`: index for its flags MIRROR_RX and MIRROR_TX; `qos`: index of its QoS map.
     """
 
     idx: int
@@ -36,6 +37,9 @@ class Vif:
     mcast_vrf: int = VRF_NONE
     xconnect: int | None = None
     mtu: int = 1500
+    nh_id: int = 0
+    mirror: int | None = None
+    qos: int = -1
     sources: tuple[Pair, ...] | None = None
     trusted: frozenset[str] = frozenset()
     parent: int | None = None
@@ -69,7 +73,8 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class Nexthop:
     """A nexthop; addresses are 4 bytes, or 16 of a tunnel of family INET6; `rewrite` is an L2
-    header in wire order."""
+    header in wire order. `hash_fields`: of an ECMP composite, bits of HashField.
+    """
 
     id: int
     type: NhType
@@ -82,6 +87,9 @@ class Nexthop:
     rewrite: bytes = b""
     rw_dst_mac: bytes = bytes(6)
     members: tuple[Member, ...] = ()
+    hash_fields: int = 0
+    sport: int = 0
+    dport: int = 0
 
     def has(self, flag: NhFlag) -> bool:
         """Whether the flag is set."""
@@ -118,6 +126,33 @@ class BridgeEntry:
     moved: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Where copies go. With metadata it is dynamic; the VNI is that of a static one."""
+
+    nh: int
+    vni: int | None = None
+    metadata: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardingClass:
+    """Marks and queue."""
+
+    dscp: int = 0
+    exp: int = 0
+    dot1p: int = 0
+    queue: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QosMap:
+    """Number of the forwarding class, by DSCP (64) and by 802.1p (8)."""
+
+    dscp: tuple[int, ...]
+    dot1p: tuple[int, ...]
+
+
 DISCARD_NH = Nexthop(0, NhType.DISCARD)
 
 
@@ -136,6 +171,9 @@ class State:
     bridge: dict[tuple[int, bytes], BridgeEntry] = field(default_factory=dict)
     mpls: dict[int, int] = field(default_factory=dict)
     vxlan: dict[int, int] = field(default_factory=dict)
+    mirrors: dict[int, Mirror] = field(default_factory=dict)
+    qos_maps: dict[int, QosMap] = field(default_factory=dict)
+    classes: dict[int, ForwardingClass] = field(default_factory=dict)
     agent_vif: int | None = None
     hash_seed: int = 0
     vrfs: int = 64
@@ -166,6 +204,9 @@ class State:
             bridge=dict(self.bridge),
             mpls=dict(self.mpls),
             vxlan=dict(self.vxlan),
+            mirrors=dict(self.mirrors),
+            qos_maps=dict(self.qos_maps),
+            classes=dict(self.classes),
         )
 
     def valid_nexthop(self, nh_id: int) -> Nexthop | None:

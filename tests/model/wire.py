@@ -196,9 +196,12 @@ def is_link_local(address: bytes) -> bool:
     return address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
-def outer_ipv6(proto: int, flow: int, src: bytes, dst: bytes, payload: bytes) -> bytes:
-    """An outer IPv6 packet: traffic class 0, a flow label, hop limit 64."""
-    return struct.pack("!IHBB", 6 << 28 | flow, len(payload), proto, TTL) + src + dst + payload
+def outer_ipv6(
+    proto: int, flow: int, src: bytes, dst: bytes, payload: bytes, tos: int = 0
+) -> bytes:
+    """An outer IPv6 packet: a traffic class, a flow label, hop limit 64."""
+    first = 6 << 28 | tos << 20 | flow
+    return struct.pack("!IHBB", first, len(payload), proto, TTL) + src + dst + payload
 
 
 def advertisement(frame: bytes, target: bytes, mac: bytes, router: bool) -> bytes:
@@ -212,9 +215,13 @@ def advertisement(frame: bytes, target: bytes, mac: bytes, router: bool) -> byte
     return ether(frame[6:12], mac, ETH_IPV6) + head + message
 
 
-def outer_ipv4(proto: int, ident: int, src: bytes, dst: bytes, payload: bytes) -> bytes:
-    """An outer IPv4 packet: TOS 0, DF clear, TTL 64."""
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), ident, 0, TTL, proto, 0) + src + dst
+def outer_ipv4(
+    proto: int, ident: int, src: bytes, dst: bytes, payload: bytes, tos: int = 0
+) -> bytes:
+    """An outer IPv4 packet: DF clear, TTL 64."""
+    head = (
+        struct.pack("!BBHHHBBH", 0x45, tos, 20 + len(payload), ident, 0, TTL, proto, 0) + src + dst
+    )
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + payload
 
 
@@ -223,9 +230,9 @@ def udp(sport: int, dport: int, payload: bytes) -> bytes:
     return struct.pack("!HHHH", sport, dport, 8 + len(payload), 0) + payload
 
 
-def mpls(label: int, ttl: int) -> bytes:
-    """A label stack entry that is the last one, EXP 0."""
-    return struct.pack("!I", (label & 0xFFFFF) << 12 | 0x100 | ttl)
+def mpls(label: int, ttl: int, exp: int = 0) -> bytes:
+    """A label stack entry that is the last one."""
+    return struct.pack("!I", (label & 0xFFFFF) << 12 | exp << 9 | 0x100 | ttl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,11 +276,12 @@ class Inner:
 
     ident: int
     ttl: int
+    tos: int
     hash_words: tuple[int, int, int, int] | None
     """Source, destination, ports, protocol << 16; None when it is not a valid IP packet."""
 
 
-NO_INNER = Inner(0, 0, None)
+NO_INNER = Inner(0, 0, 0, None)
 
 
 def _word(data: bytes) -> int:
@@ -293,10 +301,10 @@ def parse_inner(proto: int, data: bytes) -> Inner:
             return NO_INNER
         ports = b"" if v4.fragment else data[v4.header_len : v4.header_len + 4]
         words = _word(v4.src), _word(v4.dst), _ports(v4.proto, ports), v4.proto << 16
-        return Inner(v4.ident, v4.ttl, words)
+        return Inner(v4.ident, v4.ttl, data[1], words)
     if proto == ETH_IPV6 and len(data) >= 40 and data[0] >> 4 == 6:
         words = _fold(data[8:24]), _fold(data[24:40]), _ports(data[6], data[40:44]), data[6] << 16
-        return Inner(0, data[7], words)
+        return Inner(0, data[7], (data[0] << 4 | data[1] >> 4) & 0xFF, words)
     return NO_INNER
 
 

@@ -231,6 +231,7 @@ class FakeConfig:
             events=0,
             loaded_ns=0,
             spare_vifs=0,
+            qos_maps=0,
             spare_nexthops=0,
             trap_rate=self.trap_rate,
         )

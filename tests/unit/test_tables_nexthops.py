@@ -12,7 +12,7 @@ from tests.unit.table_fixtures import core, fresh, needs_root, veth, vif_of
 
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import BadValue, NoSuchEntry, Refused, TableFull
-from vrouter.dpcore.names import Family, NhFlag, NhType
+from vrouter.dpcore.names import Family, HashField, NhFlag, NhType
 from vrouter.dpcore.records import Member, Nexthop
 
 __all__ = ["core", "fresh"]
@@ -126,7 +126,7 @@ def test_a_place_holder_may_lack_what_a_valid_one_needs(core: DpCore) -> None:
         ({"rewrite": b"123"}, BadValue, "Ethernet header of 14"),
         ({"rewrite": bytes(33)}, BadValue, "longer than 32"),
         ({"flags": VALID | NhFlag.TUNNEL_GRE | NhFlag.TUNNEL_VXLAN}, BadValue, "one of MPLSoGRE"),
-        ({"flags": VALID | NhFlag.TUNNEL_UDP}, Refused, "come later"),
+        ({"flags": VALID | NhFlag.TUNNEL_UDP}, BadValue, "port of the analyzer"),
         ({"flags": VALID | NhFlag.MPLS_O_MPLS}, Refused, "come later"),
         ({"flags": VALID | NhFlag.CRYPT_TRAFFIC}, Refused, "encrypted traffic come"),
         ({"flags": VALID | NhFlag.TUNNEL_VXLAN | NhFlag.L3_VXLAN}, BadValue, "remote router"),
@@ -134,7 +134,16 @@ def test_a_place_holder_may_lack_what_a_valid_one_needs(core: DpCore) -> None:
         ({"sport": 70000}, BadValue, "sport"),
         ({"type": NhType.RECEIVE, "family": Family.BRIDGE}, BadValue, "Receive"),
         ({"type": NhType.COMPOSITE, "flags": VALID}, BadValue, "one of Multicast"),
-        ({"type": NhType.COMPOSITE, "flags": VALID | NhFlag.COMPOSITE_ECMP}, Refused, "ECMP"),
+        ({"hash_fields": HashField.DIP}, BadValue, "only ECMP composites hash"),
+        (
+            {
+                "type": NhType.COMPOSITE,
+                "flags": VALID | NhFlag.COMPOSITE_ECMP,
+                "members": (Member(nh=2),) * 257,
+            },
+            BadValue,
+            "up to 256",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused(
@@ -186,7 +195,14 @@ def test_collect_frees_what_a_dead_writer_took(fresh: DpCore) -> None:
     fresh.nexthops._slots.allocate()
     fresh.nexthops._chunks.allocate()
     fresh.bridge._slots.allocate()
-    assert fresh.collect() == {"vif": 0, "nexthop": 2, "inet6": 0, "bridge": 1, "vxlan": 0}
+    assert fresh.collect() == {
+        "vif": 0,
+        "nexthop": 2,
+        "inet6": 0,
+        "bridge": 1,
+        "vxlan": 0,
+        "mirror": 0,
+    }
     assert in_use(fresh) == before
     assert fresh.nexthops.get(1) == kept
     assert sum(fresh.collect().values()) == 0

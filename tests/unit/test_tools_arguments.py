@@ -18,6 +18,18 @@ __all__ = ["tools"]
 TUNNEL = "nh --create 5 --type 3 --oif 2 --smac 2:0:0:0:0:1 --dmac 2:0:0:0:0:2 --sip 192.0.2.1"
 WRONG = [
     ("vif", 2, "nothing to do; give one of --list"),
+    ("mirror --create 1", 2, "--create needs a nexthop; add --nh ID"),
+    ("mirror --create 1 --nh 2 --dyn --vni 3", 2, "--dyn and --vni exclude each other"),
+    ("mirror --create 1 --nh 2 --metadata ff00", 2, "--metadata goes with --dyn"),
+    ("mirror --create 255 --nh 2", 2, "a mirror is 0 to 254"),
+    ("mirror --dump --nh 2", 2, "--nh has no meaning"),
+    ("qosmap --set-fc 1", 2, "--set-fc needs a mark"),
+    ("qosmap --set-qos 1 --dscp 3", 2, "--set-qos needs a value and its class"),
+    ("qosmap --set-fc 1 --fc 2", 2, "--fc has no meaning with --set-fc"),
+    ("qosmap --set-queue 1", 3, "comes with a later release"),
+    ("nh --create 5 --type 6 --cmc --hash dip", 2, "--hash goes with --ecmp"),
+    ("nh --create 5 --type 6 --ecmp --hash dst", 2, "'dst' is no field"),
+    ("nh --create 5 --type 6 --ecmp --validate-src", 2, "--validate-src goes with --cmc"),
     ("vif --lst", 2, "unknown option --lst; did you mean --list?"),
     ("vif --list --get 2", 2, "--get and --list exclude each other"),
     ("vif --list extra", 2, "'extra' is one word too many"),

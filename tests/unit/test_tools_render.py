@@ -189,6 +189,21 @@ NEXTHOPS = [
     ),
     (
         Nexthop(
+            id=50,
+            type=NhType.COMPOSITE,
+            flags=NhFlag.VALID | NhFlag.COMPOSITE_ECMP,
+            members=(Member(nh=11), Member(nh=12, label=5)),
+        ),
+        1,
+        [
+            "Id:50         Type:Composite      Fmly: AF_INET  Rid:0  Ref_cnt:1          Vrf:0",
+            "              Flags:Valid, Ecmp, ",
+            "              Valid Hash Key Parameters: Proto,SrcIP,SrcPort,DstIp,DstPort",
+            "              Sub NH(label): 11 12(5)",
+        ],
+    ),
+    (
+        Nexthop(
             id=51,
             type=NhType.COMPOSITE,
             flags=NhFlag.VALID | NhFlag.COMPOSITE_EVPN,

@@ -15,6 +15,8 @@ TOOLS = (
     "rt",
     "mpls",
     "vxlan",
+    "mirror",
+    "qosmap",
     "dropstats",
     "vrfstats",
     "vrinfo",

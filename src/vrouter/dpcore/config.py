@@ -12,7 +12,7 @@ from .records import Config
 
 _NONE_WORD = VIF_NONE
 _WRITABLE = frozenset(
-    {"agent_vif", "hash_seed", "events", "spare_vifs", "spare_nexthops", "trap_rate"}
+    {"agent_vif", "hash_seed", "events", "spare_vifs", "spare_nexthops", "trap_rate", "qos_maps"}
 )
 
 

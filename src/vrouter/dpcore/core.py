@@ -20,9 +20,11 @@ from .inet import InetTable
 from .inet6 import Inet6Table
 from .instance import Instance, find_instance
 from .memory import occupied
+from .mirrors import MirrorTable
 from .mpls import MplsTable
 from .nexthops import NexthopTable
 from .object import CONFIG, known_abi
+from .qos import QosTable
 from .records import IPAddress, IPNetwork
 from .sources import SourceTable
 from .stats import Stats
@@ -74,7 +76,10 @@ class DpCore:
             table = self.__dict__.pop(name, None)
             if table is not None:
                 table.close()
-        for name in ("vifs", "nexthops", "sources", "inet", "mpls", "vxlan", "stats"):
+        for name in (
+            *("vifs", "nexthops", "sources", "inet", "mpls", "vxlan"),
+            *("mirrors", "qos", "stats"),
+        ):
             self.__dict__.pop(name, None)
         self._home.close()
 
@@ -148,6 +153,16 @@ class DpCore:
         return VxlanTable(self._home)
 
     @cached_property
+    def mirrors(self) -> MirrorTable:
+        """Where copies of packets go."""
+        return MirrorTable(self._home)
+
+    @cached_property
+    def qos(self) -> QosTable:
+        """QoS maps and forwarding classes."""
+        return QosTable(self._home, self.config)
+
+    @cached_property
     def stats(self) -> Stats:
         """Drop and VRF counters."""
         return Stats(self._home)
@@ -169,4 +184,5 @@ class DpCore:
             "inet6": self.inet6.collect(),
             "bridge": self.bridge.collect(),
             "vxlan": self.vxlan.collect(),
+            "mirror": self.mirrors.collect(),
         }

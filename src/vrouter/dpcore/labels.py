@@ -12,6 +12,7 @@ from .names import (
     BridgeFlag,
     DropReason,
     Family,
+    HashField,
     NhFlag,
     NhType,
     RouteFlag,
@@ -133,6 +134,15 @@ NH_FLAG_WORDS: Final[tuple[tuple[NhFlag, str], ...]] = (
     (NhFlag.CRYPT_TRAFFIC, "Encrypt Traffic"),
     (NhFlag.MPLS_O_MPLS, "MPLSoMPLS"),
     (NhFlag.UNDERLAY_ECMP, "Underlay Ecmp"),
+)
+
+# In the order of `nh --list`.
+HASH_FIELD_WORDS: Final[tuple[tuple[HashField, str], ...]] = (
+    (HashField.PROTO, "Proto"),
+    (HashField.SIP, "SrcIP"),
+    (HashField.SPORT, "SrcPort"),
+    (HashField.DIP, "DstIp"),
+    (HashField.DPORT, "DstPort"),
 )
 
 ROUTE_FLAG_LETTERS: Final[tuple[tuple[RouteFlag, str, str], ...]] = (

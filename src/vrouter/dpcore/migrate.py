@@ -40,6 +40,7 @@ _RETIRE: Final = {
     "bridge": "bridge_retire",
     "vxlan": "vxlan_retire",
     "inet6_slots": "inet6_retire",
+    "mirror_slots": "mirror_retire",
 }
 _IN_USE: Final = 1
 _FIXED: Final = {"vif_by_ifindex": "ifindexes"}

@@ -29,6 +29,10 @@ MEMBERS_PER_CHUNK: Final = 31
 SOURCE_BITS: Final = 80
 SPARES: Final = 256  # indexes kept ready for MACs that dp-core learns
 SRC_MACS: Final = 4  # senders of a Virtual VLAN vif, at most
+MAX_ECMP: Final = 256
+MAX_MIRRORS: Final = 255
+MIRROR_NONE: Final = 255
+METADATA_MAX: Final = 16
 DROP_REASONS: Final = 96  # VR_DROP_MAX: size of the drop counters
 
 
@@ -259,6 +263,22 @@ class NhFlag(IntFlag):
     UNDERLAY_ECMP = 0x10000000
 
 
+class MirrorFlag(IntFlag):
+    """What a mirror does with the copies."""
+
+    DYNAMIC = 0x1
+
+
+class HashField(IntFlag):
+    """Fields of a packet that an ECMP composite hashes; 0 stands for all."""
+
+    PROTO = 0x1
+    SIP = 0x2
+    SPORT = 0x4
+    DIP = 0x8
+    DPORT = 0x10
+
+
 class RouteFlag(IntFlag):
     """Switches of an inet route (upstream's bits)."""
 
@@ -322,6 +342,8 @@ C_NAMES: Final[tuple[tuple[type[IntEnum] | type[IntFlag], str, str], ...]] = (
     (TrapReason, "vr_trap_reason", "VR_TRAP_"),
     (NhType, "vr_nh_type", "NH_TYPE_"),
     (NhFlag, "vr_nh_flag", "NH_FLAG_"),
+    (HashField, "vr_hash_field", "VR_HASH_"),
+    (MirrorFlag, "vr_mirror_flag", "VR_MIRROR_"),
     (RouteFlag, "vr_route_flag", "VR_RT_"),
     (BridgeFlag, "vr_bridge_flag", "VR_BE_"),
     (EventMask, "vr_event_mask", "VR_EVENT_"),

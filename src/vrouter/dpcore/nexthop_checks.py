@@ -11,25 +11,28 @@ from __future__ import annotations
 
 from .errors import BadValue, Refused
 from .home import Home, check_label, check_mac
-from .names import NH_DISCARD, REWRITE_MAX, Family, NhFlag, NhType, VifType
+from .names import MAX_ECMP, NH_DISCARD, REWRITE_MAX, Family, HashField, NhFlag, NhType, VifType
 from .records import Nexthop
 
 _F = NhFlag
 _LATER = {
-    _F.TUNNEL_UDP: "UDP tunnels (mirroring)",
     _F.TUNNEL_PBB: "PBB tunnels",
     _F.MPLS_O_MPLS: "MPLS over MPLS",
     _F.L2_CONTROL_WORD: "L2 control words",
     _F.UNDERLAY_ECMP: "underlay ECMP",
     _F.INDIRECT: "indirect nexthops",
     _F.CRYPT_TRAFFIC: "encrypted traffic",
-    _F.COMPOSITE_FABRIC: "Fabric composites",
-    _F.COMPOSITE_ECMP: "ECMP composites",
-    _F.COMPOSITE_LU_ECMP: "ECMP composites",
-    _F.COMPOSITE_TOR: "TOR composites",
 }
-_TUNNELS = _F.TUNNEL_GRE | _F.TUNNEL_UDP_MPLS | _F.TUNNEL_VXLAN
-_COMPOSITES = _F.MULTICAST | _F.COMPOSITE_ENCAP | _F.COMPOSITE_EVPN
+_TUNNELS = _F.TUNNEL_GRE | _F.TUNNEL_UDP_MPLS | _F.TUNNEL_VXLAN | _F.TUNNEL_UDP
+_ECMP = _F.COMPOSITE_ECMP | _F.COMPOSITE_LU_ECMP
+_COMPOSITES = (
+    _F.MULTICAST
+    | _F.COMPOSITE_ENCAP
+    | _F.COMPOSITE_EVPN
+    | _F.COMPOSITE_FABRIC
+    | _F.COMPOSITE_TOR
+    | _ECMP
+)
 _KNOWN = int(sum(NhFlag))
 _NEED_OIF = (NhType.RECEIVE, NhType.ENCAP, NhType.TUNNEL)
 
@@ -41,6 +44,7 @@ def check_nexthop(home: Home, nexthop: Nexthop) -> None:
     home.check_nexthop(nexthop.id, "id")
     _check_kind(nexthop)
     _check_numbers(home, nexthop)
+    _check_hash(nexthop)
     _check_oif(home, nexthop)
     if nexthop.type == NhType.TUNNEL:
         _check_tunnel(nexthop)
@@ -48,6 +52,15 @@ def check_nexthop(home: Home, nexthop: Nexthop) -> None:
         _check_composite(home, nexthop)
     elif nexthop.members:
         raise BadValue("members", len(nexthop.members), "only a Composite has members")
+
+
+def _check_hash(nexthop: Nexthop) -> None:
+    if not nexthop.hash_fields:
+        return
+    if int(nexthop.hash_fields) & ~int(sum(HashField)):
+        raise BadValue("hash_fields", hex(nexthop.hash_fields), "there are five fields, 0x1f")
+    if nexthop.type != NhType.COMPOSITE or not nexthop.flags & _ECMP:
+        raise BadValue("hash_fields", hex(nexthop.hash_fields), "only ECMP composites hash")
 
 
 def _check_kind(nexthop: Nexthop) -> None:
@@ -66,8 +79,8 @@ def _check_kind(nexthop: Nexthop) -> None:
     for flag, what in _LATER.items():
         if nexthop.flags & flag:
             raise Refused(
-                f"nexthop {nexthop.id}: {what} come later: tunnels MPLSoGRE, MPLSoUDP and "
-                "VXLAN work, and composites Multicast, Encap and EVPN"
+                f"nexthop {nexthop.id}: {what} come later: tunnels MPLSoGRE, MPLSoUDP, VXLAN "
+                "and UDP work"
             )
 
 
@@ -85,7 +98,8 @@ def _check_numbers(home: Home, nexthop: Nexthop) -> None:
 
 def _check_oif(home: Home, nexthop: Nexthop) -> None:
     if nexthop.oif is None:
-        if nexthop.type in _NEED_OIF and nexthop.flags & _F.VALID:
+        routed = nexthop.type == NhType.TUNNEL and nexthop.flags & _F.TUNNEL_UDP
+        if nexthop.type in _NEED_OIF and nexthop.flags & _F.VALID and not routed:
             raise BadValue("oif", None, f"a nexthop of type {nexthop.type.name} needs a vif")
     elif not home.words("vif_index").get(nexthop.oif):
         raise BadValue("oif", nexthop.oif, "there is no such vif: add it first")
@@ -101,7 +115,7 @@ def _vif_type(home: Home, idx: int) -> int:
 def _check_tunnel(nexthop: Nexthop) -> None:
     if (nexthop.flags & _TUNNELS).bit_count() > 1:
         raise BadValue(
-            "flags", hex(nexthop.flags), "a tunnel is one of MPLSoGRE, MPLSoUDP and VXLAN"
+            "flags", hex(nexthop.flags), "a tunnel is one of MPLSoGRE, MPLSoUDP, VXLAN and UDP"
         )
     _check_versions(nexthop)
     if not nexthop.flags & _F.VALID:
@@ -109,6 +123,10 @@ def _check_tunnel(nexthop: Nexthop) -> None:
     for field in ("sip", "dip"):
         if not getattr(nexthop, field):
             raise BadValue(field, None, "a tunnel needs both outer addresses")
+    if nexthop.flags & _F.TUNNEL_UDP:
+        if not nexthop.dport:
+            raise BadValue("dport", 0, "a UDP tunnel needs the port of the analyzer")
+        return
     if len(nexthop.rewrite) != 14:
         raise BadValue(
             "rewrite", nexthop.rewrite.hex(), "a tunnel needs an Ethernet header of 14 bytes"
@@ -132,10 +150,15 @@ def _check_versions(nexthop: Nexthop) -> None:
 
 
 def _check_composite(home: Home, nexthop: Nexthop) -> None:
-    if (nexthop.flags & _COMPOSITES).bit_count() != 1:
+    kinds = nexthop.flags & _COMPOSITES
+    if kinds.bit_count() != 1 and kinds != _ECMP:
         raise BadValue(
-            "flags", hex(nexthop.flags), "a composite is one of Multicast, Encap and EVPN"
+            "flags",
+            hex(nexthop.flags),
+            "a composite is one of Multicast, Encap, EVPN, Fabric, TOR and ECMP",
         )
+    if nexthop.flags & _ECMP and len(nexthop.members) > MAX_ECMP:
+        raise BadValue("members", len(nexthop.members), f"ECMP takes up to {MAX_ECMP}")
     for member in nexthop.members:
         home.check_nexthop(member.nh, "member")
         check_label(member.label)

@@ -24,6 +24,7 @@ from .names import (
     NH_DISCARD,
     VIF_NONE,
     Family,
+    HashField,
     NhFlag,
     NhType,
 )
@@ -232,6 +233,7 @@ class NexthopTable:
             type=int(nexthop.type),
             family=int(nexthop.family),
             rewrite_len=len(rewrite),
+            hash_fields=int(nexthop.hash_fields),
             rw_dst_mac=nexthop.rw_dst_mac or bytes(6),
             rewrite=rewrite.ljust(room, b"\0"),
         )
@@ -264,6 +266,7 @@ class NexthopTable:
             rewrite=fields["rewrite"][: fields["rewrite_len"]],
             rw_dst_mac=mac if any(mac) else None,
             members=tuple(members),
+            hash_fields=HashField(fields["hash_fields"]),
         )
 
 

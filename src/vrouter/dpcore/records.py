@@ -17,6 +17,7 @@ from .names import (
     VRF_NONE,
     BridgeFlag,
     Family,
+    HashField,
     NhFlag,
     NhType,
     RouteFlag,
@@ -34,6 +35,7 @@ NO_VIF_FLAGS = VifFlag(0)
 NO_FEATURES = VifFeature(0)
 NO_ROUTE_FLAGS = RouteFlag(0)
 NO_BRIDGE_FLAGS = BridgeFlag(0)
+ALL_FIELDS = HashField(0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +50,8 @@ class Vif:
     features: SOURCES and SUBVIFS follow from other tables, not from a request.
     parent, vlan, ovlan, src_macs: of a Virtual VLAN vif, whose ifindex and os_ifindex are its
     parent's: frames of that VLAN, and of those senders if there are any, and the VLAN that
-    it sends with.
+    it sends with. mirror: index of the mirror that the flags MIRROR_RX and MIRROR_TX send
+    copies to.
     """
 
     idx: int
@@ -68,6 +71,7 @@ class Vif:
     ovlan: int | None = None
     parent: int | None = None
     qos: int = 0
+    mirror: int | None = None
     transport: VifTransport = VifTransport.ETH
     peer: bool = False
     mtu: int = 0
@@ -103,7 +107,8 @@ class Nexthop:
     version; family is INET6 for IPv6.
     encap_family: an EtherType, for display. rewrite: the L2 header (dmac, smac, type)
     that an Encap or Tunnel puts on, at most 32 bytes. rw_dst_mac: MAC of the remote
-    router (L3 VXLAN). members: of a Composite.
+    router (L3 VXLAN). members: of a Composite. hash_fields: of an ECMP composite, what is
+    hashed of a packet (0: all).
     """
 
     id: int
@@ -120,6 +125,40 @@ class Nexthop:
     rewrite: bytes = b""
     rw_dst_mac: bytes | None = None
     members: tuple[Member, ...] = ()
+    hash_fields: HashField = ALL_FIELDS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mirror:
+    """Where copies go: to nexthop `nh`; with `vni` into VXLAN; `dynamic`: behind `metadata`
+    (2 to 16 bytes, by default upstream's empty list) in plain UDP."""
+
+    index: int
+    nh: int
+    vni: int | None = None
+    dynamic: bool = False
+    metadata: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForwardingClass:
+    """How packets are marked (DSCP, MPLS EXP, 802.1p), and the queue they take."""
+
+    id: int
+    dscp: int = 0
+    exp: int = 0
+    dot1p: int = 0
+    queue: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QosMap:
+    """Forwarding class by DSCP (64), MPLS EXP (8) and 802.1p (8)."""
+
+    index: int
+    dscp: tuple[int, ...] = (0,) * 64
+    exp: tuple[int, ...] = (0,) * 8
+    dot1p: tuple[int, ...] = (0,) * 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,3 +259,4 @@ class Config:
     spare_vifs: int
     spare_nexthops: int
     trap_rate: int
+    qos_maps: int

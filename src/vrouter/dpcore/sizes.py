@@ -54,6 +54,7 @@ class Sizes:
     changes: int = 65536
     bridge: int = 315392
     sources: int = 65536
+    qos_maps: int = 4096
     ifindexes: int = 65536
     events: int = 262144
 
@@ -85,6 +86,7 @@ class Sizes:
             changes=found["route_changes"],
             bridge=found["bridge_hash"],
             sources=found["sources"],
+            qos_maps=found["qos_map"],
             ifindexes=found["vif_by_ifindex"],
             events=found["events"],
         )
@@ -152,6 +154,7 @@ class Sizes:
             "bridge": self.bridge + 1 + SPARES,
             "bridge_retire": self.bridge + 1 + SPARES,
             "sources": self.sources,
+            "qos_map": self.qos_maps,
             "events": self.events,
             "test_copies": _TEST_COPIES if test_mode else mmap.PAGESIZE,
         }
@@ -206,7 +209,7 @@ SMALL: Final = Sizes(
     spare_nexthops=1024,
     spare_vifs=256,
     members=512,
-    labels=1024,
+    labels=2048,
     vnis=256,
     vrfs=64,
     routes=16384,
@@ -214,6 +217,7 @@ SMALL: Final = Sizes(
     changes=4096,
     bridge=4096,
     sources=4096,
+    qos_maps=64,
     ifindexes=4096,
     events=65536,
 )

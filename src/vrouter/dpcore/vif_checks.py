@@ -8,7 +8,7 @@ from typing import Final
 from . import netdev
 from .errors import BadValue, DeviceError, Refused
 from .home import Home, check_mac
-from .names import MAX_VIFS, VRF_NONE, VifFlag, VifType
+from .names import MAX_MIRRORS, MAX_VIFS, VRF_NONE, VifFlag, VifType
 from .records import Vif
 from .subvifs import check_vlans
 
@@ -74,6 +74,10 @@ def _check_numbers(vif: Vif) -> None:
             raise BadValue(field, value, f"vifs are 0 to {MAX_VIFS - 1}")
     if not 0 <= vif.mtu < 1 << 16:
         raise BadValue("mtu", vif.mtu, "0 (default) to 65535")
+    if vif.mirror is not None and not 0 <= vif.mirror < MAX_MIRRORS:
+        raise BadValue("mirror", vif.mirror, f"mirrors are 0 to {MAX_MIRRORS - 1}")
+    if vif.mirror is None and vif.flags & (VifFlag.MIRROR_RX | VifFlag.MIRROR_TX):
+        raise BadValue("mirror", None, "a vif that is mirrored names a mirror")
     if not -1 <= vif.qos < 1 << 15:
         raise BadValue("qos", vif.qos, "-1 (none) to 32767")
     for field in ("ifindex", "os_ifindex"):

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from .layout import Layout
 from .names import (
     FLAGS_SPECIAL,
+    MIRROR_NONE,
     SRC_MACS,
     VIF_NONE,
     VLAN_NONE,
@@ -38,6 +39,7 @@ def pack_vif(layout: Layout, vif: Vif) -> bytes:
         type=int(vif.type),
         transport=int(vif.transport),
         peer=int(vif.peer),
+        mirror=_number(vif.mirror, MIRROR_NONE),
         mac=vif.mac,
         mtu=vif.mtu,
         features=int(_features(vif)),
@@ -70,6 +72,7 @@ def unpack_vif(layout: Layout, value: bytes) -> Vif:
         qos=fields["qos"],
         transport=VifTransport(fields["transport"]),
         peer=bool(fields["peer"]),
+        mirror=_optional(fields["mirror"], MIRROR_NONE),
         mtu=fields["mtu"],
         features=VifFeature(fields["features"]) & ~VifFeature.FLAGS,
         src_macs=_macs(fields["src_macs"]),

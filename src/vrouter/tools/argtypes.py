@@ -57,6 +57,9 @@ vif_id = number(0, MAX_VIF, "a vif number")
 port = number(0, MAX_U16, "a UDP port")
 plen = number(0, 128, "the length of a prefix")
 cpu = number(0, 65535, "a CPU number")
+mirror = number(0, 254, "a mirror")
+forwarding_class = number(0, 255, "a forwarding class")
+qos_map = number(0, 32767, "a QoS map")
 
 
 def hex_flags(text: str) -> int:

@@ -19,8 +19,10 @@ from vrouter.tools.manual_prose import COMMON, PURPOSES, SECTIONS
 
 COMMANDS = (
     "dropstats",
+    "mirror",
     "mpls",
     "nh",
+    "qosmap",
     "rt",
     "vif",
     "vrfstats",

@@ -10,8 +10,10 @@ Section = tuple[str, str]
 
 PURPOSES = {
     "dropstats": "count dropped packets by reason",
+    "mirror": "show and change where copies of packets go",
     "mpls": "show and change the MPLS input label map",
     "nh": "show and change nexthops",
+    "qosmap": "show and change forwarding classes and QoS maps",
     "rt": "show and change routes and bridge entries",
     "vif": "show and change the ports of dp-core",
     "vrfstats": "show the counters of VRFs",
@@ -48,6 +50,33 @@ COMMON: tuple[Section, ...] = (
 )
 
 SECTIONS: dict[str, tuple[Section, ...]] = {
+    "mirror": (
+        (
+            "JSON",
+            "--dump prints an array, --get one object with the keys index, nh, dynamic, vni "
+            "(null: none) and metadata (bytes in hex; null: none).",
+        ),
+        (
+            "NOTES",
+            "What leaves by a tunnel is copied without its outer headers, and of what arrives by "
+            "one the inside. A large TCP packet is copied whole; into a tunnel of its own, which "
+            "an analyzer inside an overlay needs, only packets that are not to be cut can go.",
+        ),
+    ),
+    "qosmap": (
+        (
+            "JSON",
+            "--dump-fc prints an array, --get-fc one object with the keys id, dscp, exp, dot1p "
+            "and queue; --dump-qos and --get-qos index, and the arrays dscp (64), exp (8) and "
+            "dot1p (8) of forwarding classes.",
+        ),
+        (
+            "NOTES",
+            "A packet that goes into a tunnel keeps its own marks; the outer header and the label "
+            "get those of the class. Without a class the DSCP is copied to the outer header. What "
+            "goes to a vif of this host, or out untunnelled, is marked itself.",
+        ),
+    ),
     "vif": (
         (
             "OUTPUT",
@@ -62,8 +91,8 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "JSON",
             "--list prints an array, --get one object with the keys vif, id, name, type, "
             "transport, mac, ip, ip6, vrf, mcast_vrf, flags (array of the letters), nh (null: "
-            "none), qos, ref, mtu, os_ifindex, ifindex, xconnect (number of the partner), "
-            "parent, vlan, ovlan, src_macs (of a part of another vif), speed, "
+            "none), qos, mirror (null: none), ref, mtu, os_ifindex, ifindex, xconnect (number of "
+            "the partner), parent, vlan, ovlan, src_macs (of a part of another vif), speed, "
             "duplex, rx and tx (objects of packets, bytes, errors), drops, sources (who may "
             "speak, an array of mac and prefix; null: not checked) and trusted (array of dhcp, "
             "router, bridge); with "
@@ -88,7 +117,8 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "JSON",
             "--list prints an array, --get one object with the keys id, type, family, vrf, "
             "ref_count, flags (array of words), oif (null: none), encap_family, encap (header in "
-            "hex), sip, dip, sport, dport, l3_vxlan_mac and members (array of nh, label).",
+            "hex), sip, dip, sport, dport, l3_vxlan_mac, hash_fields (of an ECMP composite, "
+            "else null) and members (array of nh, label).",
         ),
         (
             "NOTES",

@@ -22,7 +22,13 @@ from vrouter.tools.common import (
     report,
     run_tool,
 )
-from vrouter.tools.nh_make import MemberLabel, MemberNexthop, nexthop_of
+from vrouter.tools.nh_make import (
+    HASH_WORDS,
+    MemberLabel,
+    MemberNexthop,
+    hash_fields,
+    nexthop_of,
+)
 from vrouter.tools.render_nh import entry_json, entry_lines
 from vrouter.tools.words import NH_TYPE_WORDS
 
@@ -36,12 +42,16 @@ EXAMPLES = """\
   nh --create 20 --type 3 --oif 2 --smac 02:00:00:00:01:01 --dmac 02:00:00:00:01:02
      --sip 192.0.2.1 --dip 192.0.2.2 --vxlan
                                a VXLAN tunnel; --udp makes it MPLSoUDP, neither MPLSoGRE
+  nh --create 25 --type 3 --udp --sip 192.0.2.1 --dip 192.0.2.9 --sport 8097 --dport 8099
+                               plain UDP to an analyzer, for mirror(1); routed in --vrf
   nh --create 21 --type 7 --vrf 1 --vxlan
                                where a VNID of VRF 1 leads to
   nh --create 30 --type 6 --l2 --cen --vrf 1 --cni 11 --cni 12
   nh --create 31 --type 6 --l2 --cevpn --vrf 1 --cni 20 --lbl 100
   nh --create 32 --type 6 --l2 --cmc --vrf 1 --cni 30 --cni 31
                                copy broadcasts to two VMs here and to one other host
+  nh --create 40 --type 6 --ecmp --vrf 1 --cni 10 --cni 22 --lbl 30
+                               share the flows between a VM here and another host
   nh --delete 12               remove a nexthop
 """
 
@@ -121,6 +131,12 @@ def _add_fields(parser: ToolParser) -> None:
         action=MemberLabel,
         help="label or VNID of the --cni before it",
     )
+    add(
+        "--hash",
+        type=hash_fields,
+        metavar="FIELDS",
+        help="with --ecmp: what of a packet picks the path (default all): " + ",".join(HASH_WORDS),
+    )
 
 
 def _add_kinds(parser: ToolParser) -> None:
@@ -135,7 +151,9 @@ def _add_kinds(parser: ToolParser) -> None:
         ("--cevpn", "composite: tunnels to other hosts, each with a label"),
         ("--cfa", "composite: the multicast tree of the fabric"),
         ("--tor", "composite: top-of-rack switches"),
-        ("--ecmp", "composite: equal-cost paths"),
+        ("--ecmp", "composite: equal-cost paths, of which a flow takes one"),
+        ("--lu-ecmp", "composite: the same, the label of the route stays (label-unicast)"),
+        ("--validate-src", "with --cmc: only members of its trees may send to it"),
         ("--uucf", "flood frames to unknown MACs"),
         ("--pol", "policy is applied"),
         ("--rpol", "policy is applied, relaxed"),
@@ -151,6 +169,7 @@ def _add_kinds(parser: ToolParser) -> None:
 FIELDS = (
     *("type", "vrf", "oif", "smac", "dmac", "sip", "dip", "sport", "dport", "l3_vxlan"),
     *("cni", "lbl", "l2", "mc", "udp", "vxlan", "cmc", "cen", "cevpn", "cfa", "tor", "ecmp"),
+    *("lu_ecmp", "validate_src", "hash"),
     *("uucf", "pol", "rpol", "rlkup", "root", "ml"),
 )
 
@@ -184,7 +203,8 @@ def _create(args: argparse.Namespace) -> None:
 
 def _unlabelled(wanted: Nexthop) -> str:
     """What to add to a report when copies for other hosts will carry no label."""
-    if not wanted.flags & NhFlag.COMPOSITE_EVPN:
+    remote = NhFlag.COMPOSITE_EVPN | NhFlag.COMPOSITE_FABRIC | NhFlag.COMPOSITE_TOR
+    if not wanted.flags & remote:
         return ""
     bare = [str(member.nh) for member in wanted.members if member.label is None]
     return f" (no --lbl for {', '.join(bare)}: such copies are dropped)" if bare else ""

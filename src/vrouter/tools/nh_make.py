@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from vrouter.dpcore.errors import UsageError
-from vrouter.dpcore.names import Family, NhFlag, NhType
+from vrouter.dpcore.names import Family, HashField, NhFlag, NhType
 from vrouter.dpcore.records import Member, Nexthop
 
 ETHERTYPE_IPV4 = b"\x08\x00"
@@ -38,7 +38,10 @@ ALLOWED = {
     ),
     NhType.RESOLVE: ("oif",),
     NhType.DISCARD: (),
-    NhType.COMPOSITE: ("cni", "lbl", "cmc", "cen", "cevpn", "cfa", "tor", "ecmp"),
+    NhType.COMPOSITE: (
+        *("cni", "lbl", "cmc", "cen", "cevpn", "cfa", "tor", "ecmp", "lu_ecmp"),
+        *("validate_src", "hash"),
+    ),
     NhType.VRF_TRANSLATE: ("vxlan", "uucf"),
     NhType.L2_RECEIVE: ("oif",),
 }
@@ -48,6 +51,7 @@ NEEDED = {
     NhType.TUNNEL: ("oif", "smac", "dmac", "sip", "dip"),
     NhType.VRF_TRANSLATE: ("vrf",),
 }
+NEEDED_OF_UDP = ("sip", "dip")  # it is routed; the Ethernet header comes with the route
 SPECIAL = tuple(dict.fromkeys(name for names in ALLOWED.values() for name in names))
 
 FLAGS = {
@@ -66,7 +70,23 @@ KINDS = {
     "cfa": NhFlag.COMPOSITE_FABRIC,
     "tor": NhFlag.COMPOSITE_TOR,
     "ecmp": NhFlag.COMPOSITE_ECMP,
+    "lu_ecmp": NhFlag.COMPOSITE_ECMP | NhFlag.COMPOSITE_LU_ECMP,
 }
+
+
+HASH_WORDS = {field.name.lower(): field for field in HashField if field.name}
+
+
+def hash_fields(text: str) -> HashField:
+    """Words of HASH_WORDS, divided by commas."""
+    fields = HashField(0)
+    for word in text.split(","):
+        if word not in HASH_WORDS:
+            raise argparse.ArgumentTypeError(
+                f"'{word}' is no field; write some of {','.join(HASH_WORDS)}"
+            )
+        fields |= HASH_WORDS[word]
+    return fields
 
 
 class MemberNexthop(argparse.Action):
@@ -122,13 +142,20 @@ def _check(args: argparse.Namespace) -> None:
         if name not in ALLOWED[args.type]:
             types = [f"{kind:d}" for kind, names in ALLOWED.items() if name in names]
             raise UsageError(
-                f"--{name} has no meaning for --type {args.type:d}; it goes with --type "
+                f"{_options([name])} has no meaning for --type {args.type:d}; it goes with --type "
                 f"{' or '.join(types)}"
             )
-    missing = [name for name in NEEDED.get(args.type, ()) if not _given(getattr(args, name))]
+    needed = NEEDED.get(args.type, ())
+    if args.type == NhType.TUNNEL and _is_plain_udp(args):
+        needed = NEEDED_OF_UDP
+    missing = [name for name in needed if not _given(getattr(args, name))]
     if missing:
         them = "it" if len(missing) == 1 else "them"
         raise UsageError(f"--type {args.type:d} needs {_options(missing)}; add {them}")
+
+
+def _is_plain_udp(args: argparse.Namespace) -> bool:
+    return bool(args.udp) and args.sport is not None and args.dport is not None
 
 
 def _given(value: object) -> bool:
@@ -136,7 +163,9 @@ def _given(value: object) -> bool:
 
 
 def _options(names: Iterable[str]) -> str:
-    return " and ".join(f"--{name}" for name in names)
+    return " and ".join(
+        "--" + name.replace("_", "-") if name != "l3_vxlan" else "--l3_vxlan" for name in names
+    )
 
 
 def _encap(base: Nexthop, args: argparse.Namespace) -> Nexthop:
@@ -172,6 +201,9 @@ def _tunnel(base: Nexthop, args: argparse.Namespace) -> Nexthop:
         kind = NhFlag.TUNNEL_VXLAN | (NhFlag.L3_VXLAN if args.l3_vxlan is not None else NhFlag(0))
     elif args.udp:
         kind = NhFlag.TUNNEL_UDP if all(ports) else NhFlag.TUNNEL_UDP_MPLS
+    rewrite = b""
+    if args.dmac is not None and args.smac is not None:
+        rewrite = args.dmac + args.smac + (ETHERTYPE_IPV6 if over_ipv6 else ETHERTYPE_IPV4)
     return replace(
         base,
         family=Family.INET6 if over_ipv6 else base.family,
@@ -180,7 +212,7 @@ def _tunnel(base: Nexthop, args: argparse.Namespace) -> Nexthop:
         dip=args.dip,
         sport=args.sport or 0,
         dport=args.dport or 0,
-        rewrite=args.dmac + args.smac + (ETHERTYPE_IPV6 if over_ipv6 else ETHERTYPE_IPV4),
+        rewrite=rewrite,
         rw_dst_mac=args.l3_vxlan,
     )
 
@@ -190,7 +222,14 @@ def _composite(base: Nexthop, args: argparse.Namespace) -> Nexthop:
     if len(kinds) != 1:
         raise UsageError(
             "a composite is of exactly one kind; give one of --cmc, --cen, --cevpn, --cfa, "
-            "--tor, --ecmp"
+            "--tor, --ecmp, --lu-ecmp"
         )
     members = tuple(Member(nh=nexthop, label=label) for nexthop, label in args.members)
-    return replace(base, flags=base.flags | KINDS[kinds[0]], members=members)
+    if args.hash is not None and not (args.ecmp or args.lu_ecmp):
+        raise UsageError("--hash goes with --ecmp; leave it out")
+    if args.validate_src and not args.cmc:
+        raise UsageError("--validate-src goes with --cmc; leave it out")
+    flags = base.flags | KINDS[kinds[0]]
+    if args.validate_src:
+        flags |= NhFlag.VALIDATE_MCAST_SRC
+    return replace(base, flags=flags, members=members, hash_fields=args.hash or HashField(0))

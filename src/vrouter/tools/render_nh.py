@@ -6,14 +6,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from vrouter.dpcore.labels import FAMILY_LABELS, NH_FLAG_WORDS, NH_TYPE_LABELS, nh_flag_words
-from vrouter.dpcore.names import NhFlag, NhType
+from vrouter.dpcore.labels import (
+    FAMILY_LABELS,
+    HASH_FIELD_WORDS,
+    NH_FLAG_WORDS,
+    NH_TYPE_LABELS,
+    nh_flag_words,
+)
+from vrouter.dpcore.names import HashField, NhFlag, NhType
 from vrouter.tools.words import mac_text, set_words
 
 if TYPE_CHECKING:
     from vrouter.dpcore.records import Member, Nexthop
 
 INDENT = " " * 14
+HASH_ALL = int(sum(HashField))
 MEMBERS_WIDTH = 60  # upstream breaks a member list after so many characters
 
 
@@ -46,7 +53,14 @@ def _details(nh: Nexthop) -> Iterator[str]:
     elif nh.type == NhType.VRF_TRANSLATE:
         yield f"Vrf:{nh.vrf}"
     elif nh.type == NhType.COMPOSITE:
+        if nh.flags & (NhFlag.COMPOSITE_ECMP | NhFlag.COMPOSITE_LU_ECMP):
+            yield f"Valid Hash Key Parameters: {','.join(hash_words(nh))}"
         yield from _member_lines(nh.members)
+
+
+def hash_words(nh: Nexthop) -> list[str]:
+    """What an ECMP composite hashes of a packet."""
+    return set_words(nh.hash_fields or HASH_ALL, HASH_FIELD_WORDS)
 
 
 def _member_lines(members: tuple[Member, ...]) -> Iterator[str]:
@@ -83,5 +97,6 @@ def entry_json(nh: Nexthop, ref_count: int) -> dict[str, Any]:
         "sport": nh.sport,
         "dport": nh.dport,
         "l3_vxlan_mac": mac_text(nh.rw_dst_mac) if nh.rw_dst_mac else None,
+        "hash_fields": hash_words(nh) if nh.flags & NhFlag.COMPOSITE_ECMP else None,
         "members": [{"nh": member.nh, "label": member.label} for member in nh.members],
     }

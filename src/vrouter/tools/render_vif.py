@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vrouter.dpcore.labels import VIF_FLAG_LETTERS, VIF_TYPE_LABELS, vif_flag_letters
-from vrouter.dpcore.names import VifFeature
+from vrouter.dpcore.names import VifFeature, VifFlag
 from vrouter.tools.words import NOT_LOST, mac_text, set_words
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def entry_lines(view: VifView) -> Iterator[str]:
         yield f"{INDENT}IP6addr:{vif.ip6}"
     yield (
         f"{INDENT}Vrf:{vif.vrf} Mcast Vrf:{vif.mcast_vrf} Flags:{vif_flag_letters(vif.flags)} "
-        f"QOS:{vif.qos} Ref:{view.ref}"
+        f"QOS:{vif.qos} Ref:{view.ref}{_mirror_text(vif)}"
     )
     yield (
         f"{INDENT}RX packets:{stats.rx_packets}  bytes:{stats.rx_bytes} errors:{stats.rx_errors}"
@@ -112,6 +112,11 @@ def _source_lines(sources: tuple[Source, ...], features: VifFeature) -> Iterator
         yield f"{INDENT}Trusted:{' '.join(role_words(features))}"
 
 
+def _mirror_text(vif: Vif) -> str:
+    mirrored = vif.flags & (VifFlag.MIRROR_RX | VifFlag.MIRROR_TX)
+    return f" Mirror index {vif.mirror}" if mirrored else ""
+
+
 def entry_json(view: VifView) -> dict[str, Any]:
     """One vif as JSON; documented in vif(1)."""
     vif, stats = view.vif, view.stats
@@ -129,6 +134,7 @@ def entry_json(view: VifView) -> dict[str, Any]:
         "flags": set_words(vif.flags, VIF_FLAG_LETTERS),
         "nh": vif.nh_id or None,
         "qos": vif.qos,
+        "mirror": vif.mirror,
         "ref": view.ref,
         "mtu": vif.mtu,
         "os_ifindex": vif.os_ifindex,

@@ -28,6 +28,8 @@ EXAMPLES = """\
   vif --set 5 --vrf 2          move a vif to another VRF
   vif --set tap1 --allow 02:00:0a:01:01:01,10.1.1.1 --allow 02:00:0a:01:01:01,fd00:1::1
                                all that may speak on a VM's port; --allow any: do not check
+  vif --set tap1 --mirror 1    copy what passes the vif, see mirror(1)
+  vif --set tap1 --qos 2       classify what the vif receives, see qosmap(1)
   vif --delete tap1            forget a vif; its device stays
 """
 
@@ -113,6 +115,19 @@ def _add_fields(parser: ToolParser) -> None:
         help="with --set: what a VM with such a table may be besides, any of dhcp, router, bridge "
         "with commas between, or none",
     )
+    add("--mirror", type=argtypes.mirror, metavar="N", help="with --set: copies go to mirror N")
+    add(
+        "--mirror-direction",
+        choices=["rx", "tx", "both", "none"],
+        metavar="HOW",
+        help="rx (what the vif receives), tx, both (default) or none",
+    )
+    add(
+        "--qos",
+        type=argtypes.qos_map,
+        metavar="N",
+        help="with --set: QoS map of what the vif receives",
+    )
     add("--core", type=argtypes.cpu, metavar="N", help="show only what CPU N counted")
     add("--get-drop-stats", action="store_true", help="with --get: drops by reason")
     add(
@@ -162,7 +177,10 @@ USES = {
         *("vif", "vlan", "ovlan", "src_mac", "flags"),
     ),
     "delete": (),
-    "set": ("vrf", "vlan", "ovlan", "src_mac", "flags", "policy", "dhcp_enable", "allow", "trust"),
+    "set": (
+        *("vrf", "vlan", "ovlan", "src_mac", "flags", "policy", "dhcp_enable", "allow", "trust"),
+        *("mirror", "mirror_direction", "qos"),
+    ),
     "clear": ("id",),
 }
 FIELDS = tuple(dict.fromkeys(name for names in USES.values() for name in names))

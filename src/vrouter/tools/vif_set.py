@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from vrouter.dpcore.core import DpCore
     from vrouter.dpcore.records import Source, Vif
 
-FIELDS = ("vrf", "vlan", "ovlan", "src_mac", "flags", "policy", "dhcp_enable", "allow", "trust")
+FIELDS = (
+    *("vrf", "vlan", "ovlan", "src_mac", "flags", "policy", "dhcp_enable", "allow", "trust"),
+    *("mirror", "mirror_direction", "qos"),
+)
 
 
 def set_fields(args: argparse.Namespace) -> None:
@@ -59,6 +62,13 @@ def _change(core: DpCore, vif: Vif, args: argparse.Namespace) -> list[str]:
     if flags != vif.flags:
         done.append(f"flags {vif_flag_letters(vif.flags)} to {vif_flag_letters(flags)}")
         wanted = replace(wanted, flags=flags)
+    if args.qos is not None and args.qos != vif.qos:
+        wanted = replace(wanted, qos=args.qos)
+        done.append(f"QoS map {vif.qos} to {args.qos}")
+    mirrored = _mirrored(wanted, args)
+    if mirrored != wanted:
+        done.append(f"mirror {_copied(vif)} to {_copied(mirrored)}")
+        wanted = mirrored
     if args.trust is not None:
         mask = VifFeature(sum(bit for bit, _ in ROLES))
         wanted = replace(wanted, features=vif.features & ~mask | args.trust)
@@ -67,6 +77,29 @@ def _change(core: DpCore, vif: Vif, args: argparse.Namespace) -> list[str]:
     if wanted != vif:
         core.vifs.change(wanted)
     return done
+
+
+def _mirrored(vif: Vif, args: argparse.Namespace) -> Vif:
+    """The vif with the mirror that the options give it."""
+    if args.mirror is None and args.mirror_direction is None:
+        return vif
+    direction = args.mirror_direction or "both"
+    number = vif.mirror if args.mirror is None else args.mirror
+    if number is None and direction != "none":
+        raise UsageError("--mirror-direction needs a mirror; add --mirror N")
+    flags = vif.flags & ~(VifFlag.MIRROR_RX | VifFlag.MIRROR_TX)
+    if direction in ("rx", "both"):
+        flags |= VifFlag.MIRROR_RX
+    if direction in ("tx", "both"):
+        flags |= VifFlag.MIRROR_TX
+    return replace(vif, flags=flags, mirror=None if direction == "none" else number)
+
+
+def _copied(vif: Vif) -> str:
+    """Which mirror, and what it gets."""
+    on = [("rx", VifFlag.MIRROR_RX), ("tx", VifFlag.MIRROR_TX)]
+    words = [word for word, flag in on if vif.flags & flag]
+    return " ".join((str(vif.mirror), *words)) if words else "none"
 
 
 def _flags(old: VifFlag, args: argparse.Namespace) -> VifFlag:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SUPPORTED_TRANSPORTS = (VifTransport.ETH, VifTransport.VIRTUAL)
 # Flags that dp-core and the cross-connect set by themselves; a request says nothing of them.
 NOT_ASKED = VifFlag.XCONNECT | VifFlag.TX_CSUM | VifFlag.VLAN_OFFLOAD | VifFlag.GRO_NEEDED
-NOT_ASKED |= VifFlag.MRG_RXBUF
+NOT_ASKED |= VifFlag.MRG_RXBUF | VifFlag.MIRROR_RX | VifFlag.MIRROR_TX
 
 
 def create(args: argparse.Namespace) -> None:
@@ -85,9 +85,9 @@ def add(args: argparse.Namespace) -> None:
 
 def _over(before: Vif, wanted: Vif) -> Vif:
     """`wanted`, with what no option of the command speaks of as it was."""
-    unspoken = ("idx", "nh_id", "ip", "ip6", "mcast_vrf", "qos", "mtu")
+    unspoken = ("idx", "nh_id", "ip", "ip6", "mcast_vrf", "qos", "mirror", "mtu")
     kept = {name: getattr(before, name) for name in unspoken}
-    crossed = before.flags & VifFlag.XCONNECT
+    crossed = before.flags & (VifFlag.XCONNECT | VifFlag.MIRROR_RX | VifFlag.MIRROR_TX)
     return replace(wanted, flags=wanted.flags | crossed, **kept)
 
 

@@ -4,10 +4,12 @@
 _vrouter_words() {
     case "$1" in
     "dropstats") echo "-h --help --core --debug --clear --name --json --version" ;;
+    "mirror") echo "-h --help --dump --get --create --delete --nh --vni --dyn --metadata --name --json --version" ;;
     "mpls") echo "-h --help --dump --get --create --delete --nh --name --json --version" ;;
-    "nh") echo "-h --help --list --get --create --delete --type --vrf --oif --smac --dmac --sip --dip --sport --dport --l3_vxlan --cni --lbl --l2 --mc --udp --vxlan --cmc --cen --cevpn --cfa --tor --ecmp --uucf --pol --rpol --rlkup --root --ml --name --json --version" ;;
+    "nh") echo "-h --help --list --get --create --delete --type --vrf --oif --smac --dmac --sip --dip --sport --dport --l3_vxlan --cni --lbl --hash --l2 --mc --udp --vxlan --cmc --cen --cevpn --cfa --tor --ecmp --lu-ecmp --validate-src --uucf --pol --rpol --rlkup --root --ml --name --json --version" ;;
+    "qosmap") echo "-h --help --dump-fc --get-fc --set-fc --dump-qos --get-qos --set-qos --delete-qos --dscp --mpls_qos --dotonep --queue --fc --name --json --version" ;;
     "rt") echo "-h --help --dump --get -c -d -b --monitor -v --vrf -f --family -p -l -e -n -t -r -x -P -T -F -M --name --json --version" ;;
-    "vif") echo "-h --help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --allow --trust --core --get-drop-stats --kernel --vif --vlan --ovlan --src-mac --flags --rate --name --json --version" ;;
+    "vif") echo "-h --help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --allow --trust --mirror --mirror-direction --qos --core --get-drop-stats --kernel --vif --vlan --ovlan --src-mac --flags --rate --name --json --version" ;;
     "vrfstats") echo "-h --help --get --dump --name --json --version" ;;
     "vrinfo") echo "-h --help --name --json --version" ;;
     "vrmemstats") echo "-h --help --name --json --version" ;;
@@ -33,6 +35,7 @@ _vrouter_values() {
     case "$1" in
     "vif --type") echo "vhost agent physical virtual xenll gateway virtual-vlan stats monitoring" ;;
     "vif --transport") echo "virtual eth pmd socket" ;;
+    "vif --mirror-direction") echo "rx tx both none" ;;
     "vrouter load --profile") echo "default small" ;;
     "vrouter lab up --encap") echo "vxlan mplsoudp mplsogre" ;;
     "vrouter lab up --forwarding") echo "l2 l3" ;;
@@ -58,4 +61,4 @@ _vrouter_complete() {
     [[ -n $words ]] || words="$(_vrouter_words "$path")"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
-complete -F _vrouter_complete dropstats mpls nh rt vif vrfstats vrinfo vrmemstats vrouter vxlan
+complete -F _vrouter_complete dropstats mirror mpls nh qosmap rt vif vrfstats vrinfo vrmemstats vrouter vxlan
