@@ -440,33 +440,7 @@ struct vr_bridge_entry {
 #define VR_BE_NH(w)	((__u32)((w) & 0xffffff))
 #define VR_BE_LABEL(w)	((__u32)(((w) >> 24) & 0xffffff))
 #define VR_BE_FLAGS(w)	((__u32)((w) >> 48))
-
-enum vr_route_operation {
-	VR_ROUTE_ADD = 1,	/* or change */
-	VR_ROUTE_DELETE = 2,
-};
-
-/* maps `route_changes` (a ring, by number modulo its size) and `route_changes_at`:
- * what the writers did to routes and MACs. dp-core does not look at them. */
-struct vr_route_change {
-	__u8 addr[16];		/* inet: in the first 4 bytes; bridge: none */
-	__u32 nh;
-	__u32 label;		/* VR_LABEL_NONE = none */
-	__u32 bridge;		/* index of the MAC in `bridge`; 0 = none */
-	__u16 vrf;
-	__u16 flags;		/* enum vr_route_flag or vr_bridge_flag */
-	__u8 mac[6];		/* of the bridge entry, or stitched to the route */
-	__u8 family;		/* VR_AF_* */
-	__u8 plen;
-	__u8 operation;		/* enum vr_route_operation */
-	__u8 reserved[7];
-};
-
-struct vr_route_changes_at {
-	__u64 noted;		/* changes written into the ring since the load */
-	__u64 done;		/* of those, how many are in the tables; the others are
-				 * being made, or their writer died over them */
-};
+#include "abi_changes.h"
 
 /* map `vxlan_hash` (hash): VNI -> index in `vxlan`; map `vxlan` (array) holds
  * one word: VNI bits 32-63, VR_ENTRY_VALID | nexthop id bits 0-31. The VNI is
@@ -504,22 +478,7 @@ struct vr_vrf_stats {
 	__u64 udp_mpls_over_mpls_tunnels;
 };
 
-/* ---- who may speak --------------------------------------------------------------- */
-
-#define VR_SOURCE_BITS	80	/* of a key before its address */
-
-/* map `sources`: longest prefix match; prefixlen = VR_SOURCE_BITS + that of the
- * prefix. Each MAC has an entry of its own beside those of its prefixes. The
- * value is the length of the prefix, and not looked at by dp-core. */
-struct vr_source_key {
-	__u32 prefixlen;
-	__be16 vif;		/* idx */
-	__be16 proto;		/* EtherType of the address; 0 = the MAC alone */
-	__u8 mac[6];
-	__u8 addr[16];		/* an IPv4 address is the first four bytes */
-	__u8 pad[2];
-};
-
+#include "abi_source.h"
 /* ---- configuration and events --------------------------------------------------- */
 
 /* map `.data.config`, one element */
