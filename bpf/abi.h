@@ -397,30 +397,7 @@ struct vr_route {
 	__u8 reserved;
 };
 
-/* map `inet6_hash` (hash): key -> slot of `inet6_slots`; one key for each prefix.
- * The key is compared after the look-up, as that of a bridge entry is. */
-struct vr_inet6_key {
-	__u8 addr[16];		/* the bits beyond plen are 0 */
-	__u16 vrf;
-	__u8 plen;
-	__u8 reserved[5];
-} __attribute__((aligned(8)));
-
-struct vr_inet6_entry {
-	struct vr_inet6_key key;
-	struct vr_route route;
-};
-
-/* map `inet6_lengths`, by VRF: bit n, counted from the lowest of the first word,
- * is set if there may be routes of prefix length 128 - n */
-struct vr_inet6_lengths {
-	__u64 bits[3];
-};
-
-/* map `inet6_counts`, by VRF: routes of each prefix length; for the writers only */
-struct vr_inet6_counts {
-	__u32 count[129];
-};
+#include "abi_inet6.h"
 
 enum vr_bridge_flag {
 	VR_BE_VALID = 0x1,
@@ -454,73 +431,14 @@ struct vr_bridge_entry {
 #define VR_BE_NH(w)	((__u32)((w) & 0xffffff))
 #define VR_BE_LABEL(w)	((__u32)(((w) >> 24) & 0xffffff))
 #define VR_BE_FLAGS(w)	((__u32)((w) >> 48))
-
-enum vr_route_operation {
-	VR_ROUTE_ADD = 1,	/* or change */
-	VR_ROUTE_DELETE = 2,
-};
-
-/* maps `route_changes` (a ring, by number modulo its size) and `route_changes_at`:
- * what the writers did to routes and MACs. dp-core does not look at them. */
-struct vr_route_change {
-	__u8 addr[16];		/* inet: in the first 4 bytes; bridge: none */
-	__u32 nh;
-	__u32 label;		/* VR_LABEL_NONE = none */
-	__u32 bridge;		/* index of the MAC in `bridge`; 0 = none */
-	__u16 vrf;
-	__u16 flags;		/* enum vr_route_flag or vr_bridge_flag */
-	__u8 mac[6];		/* of the bridge entry, or stitched to the route */
-	__u8 family;		/* VR_AF_* */
-	__u8 plen;
-	__u8 operation;		/* enum vr_route_operation */
-	__u8 reserved[7];
-};
-
-struct vr_route_changes_at {
-	__u64 noted;		/* changes written into the ring since the load */
-	__u64 done;		/* of those, how many are in the tables; the others are
-				 * being made, or their writer died over them */
-};
+#include "abi_changes.h"
 
 /* map `vxlan_hash` (hash): VNI -> index in `vxlan`; map `vxlan` (array) holds
  * one word: VNI bits 32-63, VR_ENTRY_VALID | nexthop id bits 0-31. The VNI is
  * compared, as the key of a bridge entry is.
  * map `mpls` (array by label): VR_ENTRY_VALID | nexthop id. */
 
-/* ---- mirrors and QoS ------------------------------------------------------------ */
-
-#define VR_MAX_MIRRORS	255
-#define VR_MIRROR_NONE	255	/* in struct vr_vif */
-#define VR_METADATA_MAX	16
-
-enum vr_mirror_flag {
-	VR_MIRROR_DYNAMIC = 0x1,	/* metadata and UDP */
-};
-
-/* One mirror: a slot of map `mirror_slots`, found through `mirror_index`. */
-struct vr_mirror {
-	__u32 nh;
-	__u32 vni;		/* static; VR_LABEL_NONE = none */
-	__u32 flags;		/* enum vr_mirror_flag */
-	__u32 metadata_len;	/* dynamic: bytes before the frame */
-	__u8 metadata[VR_METADATA_MAX];
-};
-
-/* map `qos_map`, by index: forwarding class of what a packet says. Each byte is
- * read alone, so it is written in place. */
-struct vr_qos_map {
-	__u8 valid;
-	__u8 dscp[64];
-	__u8 exp[8];
-	__u8 dot1p[8];
-};
-
-/* map `fc_map`, by forwarding class: a word with VR_ENTRY_VALID */
-#define VR_MAX_FC	256
-#define VR_FC_DSCP(w)	((w) & 63)
-#define VR_FC_EXP(w)	((w) >> 8 & 7)
-#define VR_FC_DOT1P(w)	((w) >> 12 & 7)
-#define VR_FC_QUEUE(w)	((w) >> 16 & 255)
+#include "abi_mirror_qos.h"
 
 /* per CPU, by VRF; in upstream's order and names */
 struct vr_vrf_stats {
@@ -553,22 +471,7 @@ struct vr_vrf_stats {
 	__u64 udp_mpls_over_mpls_tunnels;
 };
 
-/* ---- who may speak --------------------------------------------------------------- */
-
-#define VR_SOURCE_BITS	80	/* of a key before its address */
-
-/* map `sources`: longest prefix match; prefixlen = VR_SOURCE_BITS + that of the
- * prefix. Each MAC has an entry of its own beside those of its prefixes. The
- * value is the length of the prefix, and not looked at by dp-core. */
-struct vr_source_key {
-	__u32 prefixlen;
-	__be16 vif;		/* idx */
-	__be16 proto;		/* EtherType of the address; 0 = the MAC alone */
-	__u8 mac[6];
-	__u8 addr[16];		/* an IPv4 address is the first four bytes */
-	__u8 pad[2];
-};
-
+#include "abi_source.h"
 /* ---- configuration and events --------------------------------------------------- */
 
 /* map `.data.config`, one element */

@@ -176,6 +176,19 @@ __noinline int vr_output(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx
 	return bpf_redirect(out->ifindex, 0);
 }
 
+/*
+ * Takes off what vr_to_vlan() put on. The kernel then notes beside the frame
+ * a tag that stood in it, so that the payload begins elsewhere.
+ */
+static __always_inline void vr_after_vlan(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	__u32 l3 = pkt->flags & VP_L3;
+
+	bpf_skb_vlan_pop(skb);
+	vr_parse_l2(skb, pkt);
+	pkt->flags |= l3;
+}
+
 /* Sends a copy as it is out of vif @idx; the packet lives on. */
 __noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx)
 {
@@ -204,7 +217,7 @@ __noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 		ret = bpf_clone_redirect(skb, out->ifindex, 0);
 	len = vr_frame_len(skb);
 	if (out->type == VIF_TYPE_VIRTUAL_VLAN)
-		bpf_skb_vlan_pop(skb);
+		vr_after_vlan(skb, pkt);
 	if (ret) {
 		vr_drop_copy(skb, pkt, ret < 0 ? VR_DROP_MCAST_CLONE_FAIL
 					       : VR_DROP_INTERFACE_TX_DISCARD);

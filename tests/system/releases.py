@@ -31,8 +31,6 @@ CHANGES = (
     (r"(struct vr_vif_stats \{\n)", r"\1\t__u64 polled;\n"),
     (r"(\t__u64 receives;\n)", r"\1\t__u64 mirrors;\n"),
     (r"VR_DROP_MAX = 96", "VR_DROP_MAX = 128"),
-    # what a dp-core tells itself, and whoever listens
-    (r"(struct vr_event \{\n)", r"\1\t__u64 serial;\n"),
 )
 DEFAULT_AGEING = 300
 
@@ -65,6 +63,8 @@ def build_next(folder: Path) -> Path:
     replace_in(abi, r"(#define VR_ABI_VERSION\s+)\d+", rf"\g<1>{version + 1}")
     for pattern, text in CHANGES:
         replace_in(abi, pattern, text)
+    # what a dp-core tells itself, and whoever listens
+    replace_in(bpf / "abi_events.h", r"(struct vr_event \{\n)", r"\1\t__u64 serial;\n")
     replace_in(
         bpf / "packet.h",
         r"(\t\.agent_vif = VR_VIF_NONE,\n)",

@@ -23,7 +23,7 @@ def _rows(page: str, heading: str) -> list[list[str]]:
 
 
 def test_every_drop_reason_that_can_be_counted_is_documented() -> None:
-    sources = [one for one in (ROOT / "bpf").glob("*.[hc]") if one.name != "abi.h"]
+    sources = [one for one in (ROOT / "bpf").glob("*.[hc]") if not one.name.startswith("abi")]
     names = set(re.findall(r"\bVR_DROP_(\w+)", "".join(one.read_text() for one in sources)))
     counted = sorted(one for one in DropReason if one.name in names and one in DROP_LABELS)
     documented = [row[:3] for row in _rows("drop-reasons.md", "Drop reasons")]
