@@ -63,7 +63,11 @@ def test_what_was_found_once(loaded: Rig) -> None:
 def test_a_million_packets(loaded: Rig) -> None:
     SOAK_DIR.mkdir(parents=True, exist_ok=True)
     progress = SOAK_DIR / f"random-{loaded.state.name}.json"
-    state = json.loads(progress.read_text()) if progress.exists() else {"seed": seed(), "done": 0}
+    state = (
+        json.loads(progress.read_text())
+        if progress.exists()
+        else {"seed": seed(soak=True), "done": 0}
+    )
     print(f"VR_SEED={state['seed']}, {state['done']} of {SOAK_COUNT} done before")
     part = 20000
     while state["done"] < SOAK_COUNT:

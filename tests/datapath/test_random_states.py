@@ -32,8 +32,8 @@ def run(number: int) -> None:
                 pytest.fail(f"{line_of(one, found[0])}\n{found[1]}")
 
 
-def run_many(count: int) -> None:
-    first = seed()
+def run_many(count: int, *, soak: bool = False) -> None:
+    first = seed(soak=soak)
     print(f"VR_SEED={first}")
     for number in range(first, first + count):
         run(number)
@@ -46,7 +46,7 @@ def test_random_states() -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 def test_many_random_states() -> None:
-    run_many(SOAK_STATES)
+    run_many(SOAK_STATES, soak=True)
 
 
 def test_what_was_found_once() -> None:
