@@ -70,5 +70,5 @@ def build_next(folder: Path) -> Path:
         r"(\t\.agent_vif = VR_VIF_NONE,\n)",
         rf"\1\t.ageing = {DEFAULT_AGEING},\n",
     )
-    replace_in(bpf / "recirculate.h", r"(struct vr_again \{\n)", r"\1\t__u64 since;\n")
+    replace_in(bpf / "again.h", r"(struct vr_again \{\n)", r"\1\t__u64 since;\n")
     return compile_bpf(bpf / "vrouter.bpf.c", folder / "next.bpf.o", bpf)

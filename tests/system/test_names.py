@@ -96,9 +96,9 @@ def test_two_instances_never_touch_each_other(name: str) -> None:
     assert ids(instances[1]) == second
     # only the size that is named changes
     before = loader.loaded_sizes(instances[1])
-    told = run(spaces[1], "load", "--size", "labels=2048", "--name", spaces[1])
+    told = run(spaces[1], "load", "--size", "labels=4096", "--name", spaces[1])
     assert "tables carried over: config, mpls\n" in told
-    assert loader.loaded_sizes(instances[1]) == replace(before, labels=2048)
+    assert loader.loaded_sizes(instances[1]) == replace(before, labels=4096)
     assert all(one["alive"] for one in json.loads(
         run(spaces[1], "status", "--json", "--name", spaces[1]))["attached"])  # fmt: skip
 

@@ -271,7 +271,7 @@ MISTAKES = [
     ("rt -c -v 1 -f 0 -p 10.0.0.1 -l 24 -n 1", USAGE, "write -p 10.0.0.0"),
     ("rt -c -v 64 -f 0 -p 10.0.0.1 -l 32 -n 1", REFUSED, "vrfs=N"),
     ("rt -c -v 1 -f 1 -e 02:00:00:00:00 -n 1", USAGE, "not a MAC address"),
-    ("mpls --create 5 --nh 1", REFUSED, "16 to 1023"),
+    ("mpls --create 5 --nh 1", REFUSED, "16 to 2047"),
     ("mpls --create 900", USAGE, "--nh ID"),
     ("vxlan --create 16777216 --nh 1", USAGE, "16777215"),
     ("vif --add nosuch --mac 00:00:5e:00:01:00 --vrf 1 --type virtual", REFUSED, "ip link"),
