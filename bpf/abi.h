@@ -108,6 +108,9 @@ struct vr_vif {
 	__u8 mac[6];
 	__u16 mtu;		/* of the vif as it was added; 0 = default of the type */
 	__u8 ip6[16];
+	__u8 gateway6[16];	/* the router's addresses towards the guest, the sources of ICMP
+				 * errors to it; 0 = none is known (icmp.h) */
+	__be32 gateway;
 	char name[16];
 };
 
@@ -183,6 +186,7 @@ enum vr_drop_reason {
 
 	VR_DROP_TOO_BIG = 64,	/* longer than the MTU of the netdevice it leaves by */
 	VR_DROP_RECIRCULATION,	/* a recirculated copy whose context was overwritten */
+	VR_DROP_NO_EXCEPTION,	/* needs the exception pair, which is missing or down */
 
 	VR_DROP_MAX = 96,
 };
@@ -476,6 +480,16 @@ struct vr_config {
 	__u64 loaded_ns;	/* CLOCK_BOOTTIME */
 	__u32 spare_vifs;	/* slots beside the table, kept for the tools */
 	__u32 spare_nexthops;
+	__u32 exception_out;	/* ifindex of the end of the exception pair that dp-core
+				 * sends into; 0 = there is no pair */
+	__u32 exception_in;	/* of the other end, where dp-core gets the packets back */
+	__u32 icmp_errors;	/* enum vr_icmp_errors */
+	__u32 icmp_rate;	/* ICMP errors a second for the packets of one vif; 0 = no limit */
+};
+
+enum vr_icmp_errors {
+	VR_ICMP_ANSWER = 0,	/* dp-core makes them itself */
+	VR_ICMP_TRAP = 1,	/* the agent gets the packet: ZERO_TTL */
 };
 
 enum vr_event_mask {
@@ -530,14 +544,15 @@ enum vr_verdict {
 	VR_VERDICT_TX = 1,	/* cb[1] = vif idx */
 	VR_VERDICT_DROP = 2,	/* cb[2] = reason */
 	VR_VERDICT_TRAP = 3,	/* cb[1] = agent's vif idx, cb[2] = trap reason */
+	VR_VERDICT_EXCEPTION = 4,	/* into the exception pair; of copies: reason = mark */
 };
 
-#define VR_TEST_COPY_MAX	2048
+#define VR_TEST_COPY_MAX	4096
 
 struct vr_test_copy {
 	__u32 vif;		/* idx that the copy leaves by */
-	__u32 kind;		/* enum vr_verdict: TX or TRAP */
-	__u32 reason;		/* of a trap */
+	__u32 kind;		/* enum vr_verdict: TX, TRAP or EXCEPTION */
+	__u32 reason;		/* of a trap; the mark of what goes into the exception pair */
 	__u32 len;		/* whole length; data holds at most VR_TEST_COPY_MAX */
 	__u8 data[VR_TEST_COPY_MAX];
 };

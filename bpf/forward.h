@@ -11,6 +11,7 @@
 
 #include "arp.h"
 #include "decap.h"
+#include "icmp.h"
 #include "nd.h"
 
 /* A unicast MAC that no entry has. */
@@ -90,7 +91,7 @@ static __always_inline int vr_routed(struct __sk_buff *skb, struct vr_packet *pk
 	case VR_INET_LOOP:
 		return vr_drop(skb, pkt, VR_DROP_PKT_LOOP);
 	case VR_INET_TTL:
-		return vr_trap(skb, pkt, VR_TRAP_ZERO_TTL, 0);
+		return vr_ttl_exceeded(skb, pkt);
 	default:
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
 	}

@@ -130,27 +130,63 @@ static __always_inline int vr_input(struct __sk_buff *skb, struct vr_packet *pkt
 	}
 }
 
-/* A copy that dp-core sent to itself (recirculate.h). */
-static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packet *pkt)
+/* Takes the context of a copy from its note, which is done with; what it is, or 0. */
+static __always_inline __u32 vr_again_take(struct __sk_buff *skb, struct vr_packet *pkt,
+					   __u32 *param)
 {
 	struct vr_again *again = vr_again_get(skb);
-	__u32 what, param;
+	__u32 what;
 
 	if (!again)
-		return vr_drop(skb, pkt, VR_DROP_RECIRCULATION);
+		return 0;
 	pkt->nh = again->nh;
 	pkt->vif = again->vif;
 	pkt->vrf = again->vrf;
 	what = again->what;
-	param = again->param;
+	*param = again->param;
 	again->mark = 0;
 	skb->mark = 0;
+	return what;
+}
+
+/* A copy that dp-core sent to itself (recirculate.h). */
+static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	__u32 param = 0, what = vr_again_take(skb, pkt, &param);
+
+	if (!what)
+		return vr_drop(skb, pkt, VR_DROP_RECIRCULATION);
 	if (vr_parse_l2(skb, pkt))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
 	pkt->flags |= VP_AGAIN;
 	if (what == VR_AGAIN_FLOOD)
 		return vr_flood_again(skb, pkt, param);
 	return vr_trap(skb, pkt, param, 0);
+}
+
+/* What comes out of the exception pair (exception.h). */
+__noinline int vr_exception_input(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	__u32 param = 0, what;
+
+	if (!pkt)
+		return TC_ACT_SHOT;
+	if ((skb->mark & VR_AGAIN_MAGIC_MASK) != VR_AGAIN_MAGIC)
+		return vr_drop(skb, pkt, VR_DROP_INTERFACE_RX_DISCARD);
+	what = vr_again_take(skb, pkt, &param);
+	if (what != VR_AGAIN_ICMP)
+		return vr_drop(skb, pkt, VR_DROP_RECIRCULATION);
+	if (vr_parse_l2(skb, pkt))
+		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
+	return vr_icmp_input(skb, pkt, param);
+}
+
+/* A netdevice that is no vif: the exception pair, or nobody's. */
+static __always_inline int vr_no_vif(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	if (vr_cfg.exception_in && skb->ifindex == vr_cfg.exception_in)
+		return vr_exception_input(skb, pkt);
+	return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
 }
 
 #endif /* VR_INPUT_H */

@@ -155,6 +155,14 @@ __noinline int vr_untag(struct __sk_buff *skb, struct vr_packet *pkt)
 		__type(value, type_);				\
 	} name_ SEC(".maps")
 
+#define VR_SCRATCH(name_, size_)				\
+	struct {						\
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);	\
+		__uint(max_entries, 1);				\
+		__uint(key_size, sizeof(__u32));		\
+		__uint(value_size, size_);			\
+	} name_ SEC(".maps")
+
 #define VR_HASH(name_, ktype_, type_, max_)			\
 	struct {						\
 		__uint(type, BPF_MAP_TYPE_HASH);		\
@@ -163,10 +171,14 @@ __noinline int vr_untag(struct __sk_buff *skb, struct vr_packet *pkt)
 		__type(value, type_);				\
 	} name_ SEC(".maps")
 
+/* as many as Linux sends in all (icmp_msgs_per_sec) */
+#define VR_ICMP_RATE	1000
+
 /* Written by Python while packets flow; dp-core only ever switches events off. */
 struct vr_config vr_cfg SEC(".data.config") = {
 	.abi_version = VR_ABI_VERSION,
 	.agent_vif = VR_VIF_NONE,
+	.icmp_rate = VR_ICMP_RATE,
 };
 
 const volatile __u32 vr_test_mode = 0;

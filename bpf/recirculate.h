@@ -17,6 +17,7 @@
 enum vr_recirculation {
 	VR_AGAIN_TRAP = 1,	/* param = trap reason */
 	VR_AGAIN_FLOOD = 2,	/* param = kind of the members to serve (vr_tunnel_kind) */
+	VR_AGAIN_ICMP = 3,	/* through the exception pair; param: see icmp.h */
 };
 
 struct vr_again {
@@ -42,16 +43,16 @@ VR_ARRAY(again_slots, struct vr_again, VR_AGAIN_SLOTS, 0);
 
 __u32 vr_again_next;
 
-static __always_inline int vr_send_again(struct __sk_buff *skb, struct vr_packet *pkt,
-					 __u32 what, __u32 param)
+/* Writes the context of a copy down; its note, with the mark that leads to it, or NULL. */
+static __always_inline struct vr_again *vr_again_note(const struct vr_packet *pkt, __u32 what,
+						      __u32 param)
 {
 	__u32 seq = __sync_fetch_and_add(&vr_again_next, 1);
 	__u32 slot = seq & (VR_AGAIN_SLOTS - 1);
 	struct vr_again *again = bpf_map_lookup_elem(&again_slots, &slot);
-	long ret;
 
 	if (!again)
-		return -1;
+		return NULL;
 	again->what = what;
 	again->param = param;
 	again->nh = pkt->nh;
@@ -59,6 +60,17 @@ static __always_inline int vr_send_again(struct __sk_buff *skb, struct vr_packet
 	again->vrf = pkt->vrf;
 	again->mark = VR_AGAIN_MAGIC | (seq & VR_AGAIN_SEQ_MASK) |
 		      (vr_generation ? VR_AGAIN_GENERATION : 0);
+	return again;
+}
+
+static __always_inline int vr_send_again(struct __sk_buff *skb, struct vr_packet *pkt,
+					 __u32 what, __u32 param)
+{
+	struct vr_again *again = vr_again_note(pkt, what, param);
+	long ret;
+
+	if (!again)
+		return -1;
 	skb->mark = again->mark;
 	ret = bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
 	skb->mark = 0;

@@ -22,6 +22,7 @@ const volatile enum vr_bridge_flag vr_btf_bridge_flag = VR_BE_VALID;
 const volatile enum vr_drop_reason vr_btf_drop_reason = VR_DROP_INVALID;
 const volatile enum vr_trap_reason vr_btf_trap_reason = VR_TRAP_SWITCH;
 const volatile enum vr_event_kind vr_btf_event_kind = VR_EV_RX;
+const volatile enum vr_icmp_errors vr_btf_icmp_errors = VR_ICMP_ANSWER;
 const volatile enum vr_event_mask vr_btf_event_mask = VR_EVENT_DROPS;
 const volatile enum vr_verdict vr_btf_verdict = VR_VERDICT_NONE;
 const struct vr_event *const volatile vr_btf_event = 0;
@@ -64,7 +65,7 @@ int vr_dpcore(struct __sk_buff *skb)
 	int verdict;
 
 	if (!vif)
-		return vr_drop(skb, &pkt, VR_DROP_INVALID_IF);
+		return vr_no_vif(skb, &pkt);
 	vr_packet_init(skb, &pkt, vif);
 	if (vr_is_again(skb, &pkt))
 		return vr_input_again(skb, &pkt);

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from tests.model import packet as model
@@ -24,7 +24,7 @@ from tests.model.const import RouteFlag as ModelRouteFlag
 from tests.model.const import Verdict, VifType
 from tests.model.forward import forward
 from tests.model.state import Nexthop, State, Vif
-from vrouter.dpcore import libbpf, loader, records
+from vrouter.dpcore import exception, libbpf, loader, records
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.maps import open_map
@@ -40,6 +40,7 @@ _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count(1)
 _REDIRECT, _SHOT = 7, 2
+_EXCEPTION = 4
 _ORDER = VifType.PHYSICAL, VifType.HOST, VifType.AGENT, VifType.VIRTUAL, VifType.STATS
 
 
@@ -87,20 +88,36 @@ class Rig:
 
     def outcome(self, vif: int, frame: bytes) -> model.Outcome:
         """What dp-core did with the frame; its counters are left out (see `counters`)."""
-        result = run_program(self._prog, frame, self._ifindex[vif])
+        outcome = self._run(frame, self._ifindex[vif])
+        copies: list[model.Copy] = []
+        for copy in outcome.copies:
+            copies += self._through_pair(copy) if int(copy.kind) == _EXCEPTION else [copy]
+        outcome.copies = copies
+        return outcome
+
+    def _run(self, frame: bytes, ifindex: int, mark: int = 0) -> model.Outcome:
+        """One pass; what it sent into the exception pair is a copy, whose reason is its mark."""
+        result = run_program(self._prog, frame, ifindex, mark=mark)
         verdict, out_vif, reason = result.cb[:3]
-        kind = Verdict(verdict)
-        sent = kind in (Verdict.TX, Verdict.TRAP)
+        sent = verdict in (Verdict.TX, Verdict.TRAP)
         assert result.retval == (_REDIRECT if sent else _SHOT), result
         copies = [self._copy(raw) for raw in self._copies.read()]
-        return model.Outcome(
-            kind, out_vif if sent else None, reason, result.packet_out if sent else b"", copies
-        )
+        out = out_vif if sent else None
+        frame = result.packet_out if sent else b""
+        return model.Outcome(verdict, out, reason, frame, copies)  # type: ignore[arg-type]
+
+    def _through_pair(self, copy: model.Copy) -> list[model.Copy]:
+        """What becomes of a packet behind the exception pair, which a test has to walk itself."""
+        outcome = self._run(copy.frame, self._exception, mark=copy.reason)
+        if outcome.out_vif is None:
+            return outcome.copies
+        last = model.Copy(outcome.out_vif, Verdict.TX, 0, outcome.frame)
+        return [*outcome.copies, last]
 
     def _copy(self, raw: bytes) -> model.Copy:
         copy = self._copy_layout.unpack(raw)
         data = copy["data"][: copy["len"]]
-        return model.Copy(copy["vif"], Verdict(copy["kind"]), copy["reason"], data)
+        return model.Copy(copy["vif"], copy["kind"], copy["reason"], data)
 
     def counters(self) -> Counter[model.Key]:
         """All counters that a packet may move, by the model's keys."""
@@ -127,7 +144,11 @@ class Rig:
         return entry.index
 
     def _program(self, state: State) -> None:
-        self.core.config.set(hash_seed=state.hash_seed)
+        # a model has no clock
+        self.core.config.set(hash_seed=state.hash_seed, icmp_rate=0)
+        self.core.config.set(icmp_errors=int(state.icmp_trap))
+        if state.exception:
+            self._add_pair()
         order = sorted(state.vifs.values(), key=lambda vif: _ORDER.index(vif.type))
         for vif in order:
             self._add_vif(vif)
@@ -158,6 +179,12 @@ class Rig:
                 )
             )
 
+    def _add_pair(self) -> None:
+        _ip("link add vrx0 type veth peer name vrx1")
+        self._exception = socket.if_nametoindex("vrx1")
+        out = socket.if_nametoindex("vrx0")
+        exception.tie(self.core, out, self._exception)
+
     def _add_vif(self, vif: Vif) -> None:
         name = f"d{vif.idx}"
         _ip(f"link add {name} mtu {vif.mtu} type veth peer name {name}p")
@@ -177,6 +204,8 @@ class Rig:
                 os_ifindex=number,
                 mcast_vrf=vif.mcast_vrf,
                 xconnect=partner,
+                gateway=IPv4Address(vif.gateway) if any(vif.gateway) else None,
+                gateway6=IPv6Address(vif.gateway6) if any(vif.gateway6) else None,
             )
         )
         wanted = VifFlag(int(vif.flags))

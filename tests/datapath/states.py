@@ -31,6 +31,7 @@ VM1_MAC, VM2_MAC = mac("02:00:0a:01:01:01"), mac("02:00:0a:01:01:02")
 REMOTE_MAC, ROUTER_MAC = mac("02:00:0a:01:01:03"), mac("02:00:00:00:00:fe")
 SELF, FAR, OTHER = ip("172.30.0.1"), ip("172.30.0.2"), ip("172.30.0.3")
 SELF6, FAR6, OTHER6 = ip6("2001:db8::1"), ip6("2001:db8::2"), ip6("2001:db8::3")
+GW_IP, GW_IP6 = ip("10.1.1.254"), ip6("fd00::fe")
 SEED = 0x5EED1234
 BLUE, RED_VRF, MCAST = 1, 2, 3
 BOTH = VifFlag.L2 | VifFlag.L3
@@ -44,7 +45,7 @@ def _vifs(agent: bool) -> list[Vif]:
     vifs = [
         Vif(FABRIC, VifType.PHYSICAL, NIC_MAC, 0, BOTH | joined, xconnect=HOST),
         Vif(HOST, VifType.HOST, NIC_MAC, 0, BOTH | joined, xconnect=FABRIC),
-        Vif(VM1, VifType.VIRTUAL, GATEWAY, BLUE, BOTH),
+        replace(Vif(VM1, VifType.VIRTUAL, GATEWAY, BLUE, BOTH), gateway=GW_IP, gateway6=GW_IP6),
         Vif(VM2, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mcast_vrf=MCAST),
         Vif(RED, VifType.VIRTUAL, GATEWAY, RED_VRF, BOTH),
         Vif(UUF, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.UNKNOWN_UC_FLOOD),
@@ -296,3 +297,7 @@ ANYWHERE = IPv4Network("0.0.0.0/0")
 HEADLESS = base("headless", agent=False)
 WITH_AGENT = base("with-agent", agent=True)
 STATES = {state.name: state for state in (HEADLESS, WITH_AGENT)}
+# for those rows only that name them
+TRAPPING = replace(WITH_AGENT.copy("trapping"), icmp_trap=True)
+NO_PAIR = replace(HEADLESS.copy("no-pair"), exception=False)
+TABLE_STATES = STATES | {state.name: state for state in (TRAPPING, NO_PAIR)}

@@ -14,6 +14,7 @@ from . import (
     cases_composite,
     cases_decap,
     cases_encap,
+    cases_icmp,
     cases_inet6,
     cases_l3,
     cases_malformed,
@@ -24,7 +25,7 @@ from . import (
 from .agree import first_difference
 from .packets import fit
 from .rig import Rig, rig
-from .states import STATES
+from .states import TABLE_STATES
 from .table import check
 
 TABLES = {
@@ -34,6 +35,7 @@ TABLES = {
     "composite": cases_composite.CASES,
     "decap": cases_decap.CASES,
     "encap": cases_encap.CASES,
+    "icmp": cases_icmp.CASES,
     "inet6": cases_inet6.CASES,
     "l3": cases_l3.CASES,
     "malformed": cases_malformed.CASES,
@@ -44,9 +46,9 @@ TABLES = {
 CUT_AT = range(14, 130)
 
 
-@pytest.fixture(scope="module", params=sorted(STATES))
+@pytest.fixture(scope="module", params=sorted(TABLE_STATES))
 def loaded(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    with rig(STATES[request.param]) as one:
+    with rig(TABLE_STATES[request.param]) as one:
         yield one
 
 

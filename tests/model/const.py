@@ -8,6 +8,7 @@ ETH_ARP = 0x0806
 ETH_IPV6 = 0x86DD
 ETH_VLAN = (0x8100, 0x88A8)
 
+PROTO_ICMP = 1
 PROTO_TCP = 6
 PROTO_UDP = 17
 PROTO_GRE = 47
@@ -140,6 +141,7 @@ class Drop(IntEnum):
     L2_NO_ROUTE = 39
     PKT_LOOP = 48
     TOO_BIG = 64
+    NO_EXCEPTION = 66
 
 
 class Trap(IntEnum):

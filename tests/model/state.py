@@ -19,6 +19,8 @@ class Vif:
     mcast_vrf: int = VRF_NONE
     xconnect: int | None = None
     mtu: int = 1500
+    gateway: bytes = bytes(4)
+    gateway6: bytes = bytes(16)
 
     def has(self, flag: VifFlag) -> bool:
         """Whether the flag is set."""
@@ -90,7 +92,8 @@ class State:
     """All tables of one vRouter.
 
     Routes are keyed by IP version, VRF, prefix length and network address as a number, bridge entries
-    by VRF and MAC, the rest by number. `vrfs` is the size of the VRF counter table.
+    by VRF and MAC, the rest by number. `vrfs` is the size of the VRF counter table. `icmp_trap`:
+    ICMP errors are the agent's; `exception`: there is an exception pair.
     """
 
     name: str
@@ -103,6 +106,8 @@ class State:
     agent_vif: int | None = None
     hash_seed: int = 0
     vrfs: int = 64
+    icmp_trap: bool = False
+    exception: bool = True
 
     def add(self, *things: "Vif | Nexthop | Route | BridgeEntry") -> "State":
         """Add records or replace those with the same key; returns itself."""

@@ -226,6 +226,7 @@ DROP_GROUPS: Final[tuple[tuple[tuple[DropReason, str], ...], ...]] = (
         (_D.INVALID_ARP, "Invalid ARPs"),
         (_D.TOO_BIG, "Longer than MTU"),
         (_D.RECIRCULATION, "Recirculation Lost"),
+        (_D.NO_EXCEPTION, "No Exception Pair"),
     ),
     ((_D.CLONED_ORIGINAL, "Cloned Original"),),
 )

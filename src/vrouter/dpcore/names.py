@@ -158,6 +158,14 @@ class DropReason(IntEnum):
     INVALID_UNDERLAY_ECMP = 54
     TOO_BIG = 64
     RECIRCULATION = 65
+    NO_EXCEPTION = 66
+
+
+class IcmpErrors(IntEnum):
+    """Who makes ICMP errors about the packets of guests."""
+
+    ANSWER = 0
+    TRAP = 1
 
 
 class TrapReason(IntEnum):
@@ -285,6 +293,7 @@ class Verdict(IntEnum):
     TX = 1
     DROP = 2
     TRAP = 3
+    EXCEPTION = 4
 
 
 C_NAMES: Final[tuple[tuple[type[IntEnum] | type[IntFlag], str, str], ...]] = (
@@ -297,6 +306,7 @@ C_NAMES: Final[tuple[tuple[type[IntEnum] | type[IntFlag], str, str], ...]] = (
     (NhFlag, "vr_nh_flag", "NH_FLAG_"),
     (RouteFlag, "vr_route_flag", "VR_RT_"),
     (BridgeFlag, "vr_bridge_flag", "VR_BE_"),
+    (IcmpErrors, "vr_icmp_errors", "VR_ICMP_"),
     (EventMask, "vr_event_mask", "VR_EVENT_"),
     (EventKind, "vr_event_kind", "VR_EV_"),
     (Verdict, "vr_verdict", "VR_VERDICT_"),

@@ -42,6 +42,7 @@ class Vif:
     that `name` names (they differ for vhost0, where ifindex is the inner end of the
     pair). vrf 65535: none. mcast_vrf 65535: as vrf. xconnect: idx of the partner.
     peer: `ifindex` is a veth whose far end is in another network namespace.
+    gateway, gateway6: the router's addresses towards the guest, sources of ICMP errors to it.
     mtu 0: the default of the type. qos -1: set by an agent that wants none.
     """
 
@@ -65,6 +66,8 @@ class Vif:
     transport: VifTransport = VifTransport.ETH
     peer: bool = False
     mtu: int = 0
+    gateway: IPv4Address | None = None
+    gateway6: IPv6Address | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,7 +192,9 @@ class VrfStats(_Sums):
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """What dp-core as a whole is told. agent_vif: idx, None = no agent. events: bits of
-    EventMask. loaded_ns: CLOCK_BOOTTIME at load."""
+    EventMask. loaded_ns: CLOCK_BOOTTIME at load. exception_out, exception_in: ifindexes of the
+    exception pair, 0 = none. icmp_errors: IcmpErrors. icmp_rate: of errors a second about the
+    packets of one vif, 0 = no limit."""
 
     abi_version: int
     agent_vif: int | None
@@ -198,3 +203,7 @@ class Config:
     loaded_ns: int
     spare_vifs: int
     spare_nexthops: int
+    exception_out: int = 0
+    exception_in: int = 0
+    icmp_errors: int = 0
+    icmp_rate: int = 0

@@ -32,6 +32,7 @@ def pack_vif(layout: Layout, vif: Vif) -> bytes:
         mac=vif.mac,
         mtu=vif.mtu,
         ip6=vif.ip6.packed if vif.ip6 else bytes(16),
+        **_gateways(layout, vif),
         name=vif.name,
     )
 
@@ -60,7 +61,19 @@ def unpack_vif(layout: Layout, value: bytes) -> Vif:
         transport=VifTransport(fields["transport"]),
         peer=bool(fields["peer"]),
         mtu=fields["mtu"],
+        gateway=IPv4Address(fields["gateway"]) if fields.get("gateway") else None,
+        gateway6=IPv6Address(fields["gateway6"]) if any(fields.get("gateway6", b"")) else None,
     )
+
+
+def _gateways(layout: Layout, vif: Vif) -> dict[str, int | bytes]:
+    """Both; not for the layout of an older release, which has neither."""
+    if "gateway" not in layout.fields:
+        return {}
+    return {
+        "gateway": int(vif.gateway or 0),
+        "gateway6": vif.gateway6.packed if vif.gateway6 else bytes(16),
+    }
 
 
 def _number(value: int | None, none: int) -> int:

@@ -93,6 +93,14 @@ def _add_fields(parser: ToolParser) -> None:
     add("--policy", action="store_true", help="policy is applied (P)")
     add("--vhost-phys", action="store_true", help="the physical device of a vhost (Vp)")
     add("--dhcp-enable", action="store_true", help="DHCP requests are trapped (D)")
+    add(
+        "--gateway",
+        action="append",
+        type=argtypes.host_ip,
+        metavar="IP",
+        help="the router's address towards the guest, of IPv4 or IPv6; may be given once for each: "
+        "the source of ICMP errors to the guest",
+    )
     add("--core", type=argtypes.cpu, metavar="N", help="show only what CPU N counted")
     add("--get-drop-stats", action="store_true", help="with --get: drops by reason")
     add(
@@ -114,7 +122,7 @@ USES = {
     "create": ("mac",),
     "add": (
         *("mac", "vrf", "type", "transport", "id", "xconnect"),
-        *("policy", "vhost_phys", "dhcp_enable"),
+        *("policy", "vhost_phys", "dhcp_enable", "gateway"),
     ),
     "delete": (),
     "set": ("vrf",),

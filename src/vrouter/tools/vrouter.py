@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vrouter.dpcore.errors import KernelLacks, Refused, UsageError, VrouterError
 from vrouter.lab import cli as lab_cli
-from vrouter.tools import argtypes, vrouter_vhost
+from vrouter.tools import argtypes, vrouter_settings, vrouter_vhost
 from vrouter.tools.common import (
     ToolParser,
     emit_json,
@@ -44,6 +44,7 @@ EXAMPLES = """\
   vrouter lab up one-host --stage 1
                                a host whose vRouter is loaded, before vhost0
   vrouter --info               versions and table sizes
+  vrouter --icmp-errors trap   the agent tells guests of packets that went too far
 """
 
 Commands = Any  # argparse's _SubParsersAction, which has no public name
@@ -58,6 +59,7 @@ def build_parser() -> ToolParser:
         EXAMPLES,
     )
     parser.add_argument("--info", action="store_true", help="show versions and table sizes")
+    vrouter_settings.add_arguments(parser)
     parser.add_common()
     commands = parser.add_subparsers(dest="subcommand", metavar="COMMAND", title="commands")
     _add_load(commands)
@@ -135,8 +137,15 @@ def handle(args: argparse.Namespace) -> int | None:
 
         vrouter_info.show(args)
         return None
+    if vrouter_settings.given(args):
+        if args.handler is not None:
+            raise UsageError("settings stand alone; leave the command out")
+        vrouter_settings.write(args)
+        return None
     if args.handler is None:
-        raise UsageError("no command; give load, unload, status, vhost, trace, lab or --info")
+        raise UsageError(
+            "no command; give load, unload, status, vhost, trace, lab, --info or a setting"
+        )
     handler: Callable[[Any], int | None] = args.handler
     return handler(args)
 

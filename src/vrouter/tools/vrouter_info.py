@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from vrouter import __version__
+from vrouter.dpcore.names import IcmpErrors
 from vrouter.tools.common import emit_json, emit_lines, open_core
 from vrouter.tools.instance_info import registered
 from vrouter.tools.usage import Usage, table_usage
@@ -40,6 +41,8 @@ def show(args: argparse.Namespace) -> None:
         "instance": record["name"],
         "agent_vif": config.agent_vif,
         "abi_version": config.abi_version,
+        "icmp_errors": IcmpErrors(config.icmp_errors).name.lower(),
+        "icmp_rate": config.icmp_rate,
         "cpus": os.cpu_count(),
     }
     if args.json:
@@ -74,6 +77,8 @@ def info_lines(
     agent = runtime["agent_vif"]
     yield _line("Agent", "none" if agent is None else f"vif0/{agent}")
     yield _line("ABI version", runtime["abi_version"])
+    yield _line("ICMP errors", runtime["icmp_errors"])
+    yield _line("ICMP errors a second", runtime["icmp_rate"])
     yield _line("CPUs", runtime["cpus"])
     yield ""
     yield "Used/limit:"

@@ -7,10 +7,10 @@ _vrouter_words() {
     "mpls") echo "-h --help --dump --get --create --delete --nh --name --json --version" ;;
     "nh") echo "-h --help --list --get --create --delete --type --vrf --oif --smac --dmac --sip --dip --sport --dport --l3_vxlan --cni --lbl --l2 --mc --udp --vxlan --cmc --cen --cevpn --cfa --tor --ecmp --uucf --pol --rpol --rlkup --root --ml --name --json --version" ;;
     "rt") echo "-h --help --dump --get -c -d -b --monitor -v --vrf -f --family -p -l -e -n -t -r -x -P -T -F -M --name --json --version" ;;
-    "vif") echo "-h --help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --core --get-drop-stats --kernel --name --json --version" ;;
+    "vif") echo "-h --help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --gateway --core --get-drop-stats --kernel --name --json --version" ;;
     "vrfstats") echo "-h --help --get --dump --name --json --version" ;;
     "vrinfo") echo "-h --help --name --json --version" ;;
-    "vrouter") echo "-h --help --info --name --json --version load unload status vhost trace lab" ;;
+    "vrouter") echo "-h --help --info --icmp-errors --icmp-rate --name --json --version load unload status vhost trace lab" ;;
     "vrouter load") echo "-h --help --name --json --version --profile --size --object" ;;
     "vrouter unload") echo "-h --help --name --json --version" ;;
     "vrouter status") echo "-h --help --name --json --version" ;;
@@ -32,6 +32,7 @@ _vrouter_values() {
     case "$1" in
     "vif --type") echo "vhost agent physical virtual xenll gateway virtual-vlan stats monitoring" ;;
     "vif --transport") echo "virtual eth pmd socket" ;;
+    "vrouter --icmp-errors") echo "answer trap" ;;
     "vrouter load --profile") echo "default small" ;;
     "vrouter lab up --encap") echo "vxlan mplsoudp mplsogre" ;;
     "vrouter lab up --forwarding") echo "l2 l3" ;;

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * exception.h - into the exception pair, a veth whose sending end has no offloads.
+ *
+ * A guest leaves checksums and the cutting of large packets to the device that a
+ * packet leaves by at last. Before dp-core may cut a packet itself, or quote it,
+ * that must be done: the pair does it. What comes out at its other end is plain,
+ * and finds what is to become of it by its mark.
+ */
+#ifndef VR_EXCEPTION_H
+#define VR_EXCEPTION_H
+
+#include "recirculate.h"
+
+/* Sends a copy through the pair; the packet lives on. 0, or -1 if it is lost. */
+static __always_inline int vr_exception_send(struct __sk_buff *skb, __u32 mark)
+{
+	long ret;
+
+	if (!vr_cfg.exception_out)
+		return -1;
+	if (vr_test_mode)
+		return vr_test_copy(skb, 0, VR_VERDICT_EXCEPTION, mark);
+	skb->mark = mark;
+	ret = bpf_clone_redirect(skb, vr_cfg.exception_out, 0);
+	skb->mark = 0;
+	return ret ? -1 : 0;
+}
+
+#endif /* VR_EXCEPTION_H */
