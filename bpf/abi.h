@@ -187,6 +187,7 @@ enum vr_drop_reason {
 	VR_DROP_TOO_BIG = 64,	/* longer than the MTU of the netdevice it leaves by */
 	VR_DROP_RECIRCULATION,	/* a recirculated copy whose context was overwritten */
 	VR_DROP_NO_EXCEPTION,	/* needs the exception pair, which is missing or down */
+	VR_DROP_FRAG_NEEDED,	/* too long for its tunnel, must not be cut; its sender is told */
 
 	VR_DROP_MAX = 96,
 };
@@ -485,11 +486,17 @@ struct vr_config {
 	__u32 exception_in;	/* of the other end, where dp-core gets the packets back */
 	__u32 icmp_errors;	/* enum vr_icmp_errors */
 	__u32 icmp_rate;	/* ICMP errors a second for the packets of one vif; 0 = no limit */
+	__u32 mss_clamp;	/* enum vr_mss_clamp */
+};
+
+enum vr_mss_clamp {
+	VR_MSS_FROM_VM = 0x1,	/* SYNs that go into a tunnel */
+	VR_MSS_TO_VM = 0x2,	/* SYNs that come out of one */
 };
 
 enum vr_icmp_errors {
 	VR_ICMP_ANSWER = 0,	/* dp-core makes them itself */
-	VR_ICMP_TRAP = 1,	/* the agent gets the packet: ZERO_TTL */
+	VR_ICMP_TRAP = 1,	/* the agent gets the packet: ZERO_TTL, HANDLE_DF */
 };
 
 enum vr_event_mask {

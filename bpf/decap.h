@@ -9,6 +9,7 @@
 #include "encap.h"
 #include "inet6.h"
 #include "label.h"
+#include "mss.h"
 
 struct vr_l4 {
 	__u32 off;	/* of the L4 header */
@@ -130,6 +131,19 @@ static __always_inline int vr_open_packet(struct __sk_buff *skb, struct vr_packe
 	return 0;
 }
 
+/* A SYN that came out of a tunnel with so many bytes before it. */
+static __always_inline void vr_mss_to_vm(struct __sk_buff *skb, struct vr_packet *pkt,
+					 const struct vr_inner *in)
+{
+	__u32 tcp, overhead = in->off - ETH_HLEN;
+
+	if (!(vr_cfg.mss_clamp & VR_MSS_TO_VM))
+		return;
+	tcp = vr_mss_syn(skb, pkt);
+	if (tcp)
+		vr_mss_clamp(skb, pkt, tcp, overhead + (pkt->flags & VP_L3 ? 0 : ETH_HLEN), 0);
+}
+
 /* pkt->nh is set; opens the tunnel and goes on with it. */
 static __always_inline int vr_open(struct __sk_buff *skb, struct vr_packet *pkt,
 				   struct vr_inner *in, __be32 tun_sip)
@@ -145,6 +159,7 @@ static __always_inline int vr_open(struct __sk_buff *skb, struct vr_packet *pkt,
 		return reason;
 	pkt->flags |= VP_FROM_TUNNEL;
 	pkt->tun_sip = tun_sip;
+	vr_mss_to_vm(skb, pkt, in);
 	vr_trace(skb, pkt, VR_EV_DECAP);
 	pkt->label = VR_LABEL_NONE;
 	return 0;

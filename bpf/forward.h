@@ -11,8 +11,8 @@
 
 #include "arp.h"
 #include "decap.h"
-#include "icmp.h"
 #include "nd.h"
+#include "tunnel.h"
 
 /* A unicast MAC that no entry has. */
 static __always_inline int vr_unknown_unicast(struct __sk_buff *skb, struct vr_packet *pkt)

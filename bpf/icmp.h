@@ -10,11 +10,12 @@
 #ifndef VR_ICMP_H
 #define VR_ICMP_H
 
-#include "exception.h"
 #include "inet6.h"
+#include "recirculate.h"
 
 /* What an error says: type, code, and the word behind the checksum. */
 #define VR_ICMP_TIME_EXCEEDED	1u
+#define VR_ICMP_TOO_BIG		2u
 
 /* param of VR_AGAIN_ICMP */
 #define VR_ICMP_PARAM(kind_, mtu_)	((kind_) << 24 | (mtu_))
@@ -23,6 +24,8 @@
 
 #define VR_ICMP4_UNREACH	3
 #define VR_ICMP4_TIME_EXCEEDED	11
+#define VR_ICMP4_FRAG_NEEDED	4	/* a code of UNREACH */
+#define VR_ICMP6_TOO_BIG	2
 #define VR_ICMP6_TIME_EXCEEDED	3
 #define VR_ICMP6_ERRORS		128	/* types below are errors */
 #define VR_ICMP6_REDIRECT	137
@@ -219,22 +222,16 @@ struct vr_icmp4_head {
 static __always_inline void vr_icmp4_ip(struct iphdr *ip, const struct vr_vif *vif, __be32 to,
 					__u32 len)
 {
-	__u16 *half = (__u16 *)ip;
-	__u32 sum = 0;
-
 	ip->version = 4;
 	ip->ihl = 5;
 	ip->tos = 0xc0;		/* internetwork control: RFC 1812, 4.3.2.5 */
 	ip->tot_len = bpf_htons(len);
-	ip->frag_off = bpf_htons(0x4000);	/* so it needs no id: RFC 6864 */
+	ip->frag_off = bpf_htons(VR_IP_DF);	/* so it needs no id: RFC 6864 */
 	ip->ttl = 64;
 	ip->protocol = IPPROTO_ICMP;
 	ip->saddr = vif->gateway ? vif->gateway : VR_IP_DUMMY;
 	ip->daddr = to;
-#pragma unroll
-	for (int i = 0; i < 10; i++)
-		sum += half[i];
-	ip->check = vr_sum_fold(sum);
+	vr_inet_sum(ip);
 }
 
 /* Turns an IPv4 packet into the error about it; 0, or 1 if there must be none. */
@@ -263,6 +260,11 @@ __noinline int vr_icmp4(struct __sk_buff *skb, struct vr_packet *pkt, __u32 para
 	head.eth.h_proto = bpf_htons(ETH_P_IP);
 	vr_icmp4_ip(&head.ip, vif, ip.saddr, sizeof(head.ip) + 8 + len);
 	msg->type = VR_ICMP4_TIME_EXCEEDED;
+	if (VR_ICMP_KIND(param) == VR_ICMP_TOO_BIG) {
+		msg->type = VR_ICMP4_UNREACH;
+		msg->code = VR_ICMP4_FRAG_NEEDED;
+		msg->word = bpf_htonl(VR_ICMP_MTU(param));	/* RFC 1191 */
+	}
 	vr_icmp_sum(msg, 0);
 	return vr_icmp_write(skb, &head.eth, ETH_HLEN + sizeof(head.ip), msg, len) ? 1 : 0;
 }
@@ -344,6 +346,10 @@ __noinline int vr_icmp6(struct __sk_buff *skb, struct vr_packet *pkt, __u32 para
 	vr_icmp6_source(&head.ip.saddr, vif);
 	__builtin_memcpy(&head.ip.daddr, &ip.saddr, sizeof(ip.saddr));
 	msg->type = VR_ICMP6_TIME_EXCEEDED;
+	if (VR_ICMP_KIND(param) == VR_ICMP_TOO_BIG) {
+		msg->type = VR_ICMP6_TOO_BIG;
+		msg->word = bpf_htonl(VR_ICMP_MTU(param));
+	}
 	pseudo[0] = bpf_htonl(8 + len);
 	pseudo[1] = bpf_htonl(IPPROTO_ICMPV6);
 	vr_icmp_sum(msg, vr_sum(pseudo, sizeof(pseudo),

@@ -36,6 +36,8 @@ enum vr_packet_flag {
 	VP_AGAIN = 0x20,	/* a copy that came in again (recirculate.h) */
 	VP_NOT_TO_VMS = 0x40,	/* floods leave the VMs out */
 	VP_OUTER6 = 0x80,	/* decapsulated from IPv6: the outer source is in skb->cb */
+	VP_FITS = 0x100,	/* the MTU was asked already */
+	VP_MUST_NOT_CUT = 0x200,	/* copies for tunnels: what is inside must not be cut */
 };
 
 /* At most the 48 bytes of an skb's control block, as in the system we follow. */
@@ -179,6 +181,7 @@ struct vr_config vr_cfg SEC(".data.config") = {
 	.abi_version = VR_ABI_VERSION,
 	.agent_vif = VR_VIF_NONE,
 	.icmp_rate = VR_ICMP_RATE,
+	.mss_clamp = VR_MSS_FROM_VM | VR_MSS_TO_VM,
 };
 
 const volatile __u32 vr_test_mode = 0;

@@ -7,6 +7,7 @@
 
 #include "packet.h"
 #include "drop.h"
+#include "exception.h"
 
 /* ifindex -> vif idx + 1; 0 = none */
 VR_ARRAY(vif_by_ifindex, __u32, 65536, 0);
@@ -18,11 +19,6 @@ VR_ARRAY(vif_index, __u32, VR_MAX_VIFS, 0);
 VR_ARRAY(vif_slots, struct vr_vif, VR_MAX_VIFS + 1024, 0);
 /* slot -> 0 free, 1 in use, else when it was retired (ns); for the writers only */
 VR_ARRAY(vif_retire, __u64, VR_MAX_VIFS + 1024, BPF_F_MMAPABLE);
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4096);
-} test_copies SEC(".maps");
 
 static __always_inline struct vr_vif *vr_vif_get(__u32 idx)
 {
@@ -106,7 +102,7 @@ __noinline int vr_output(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx
 		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
 	if (out->type == VIF_TYPE_HOST && vr_to_host(skb, pkt, out))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-	if (vr_too_big(skb, out->ifindex))
+	if (!(pkt->flags & VP_FITS) && vr_too_big(skb, out->ifindex))
 		return vr_drop(skb, pkt, VR_DROP_TOO_BIG);
 	vr_count_tx(idx, skb->len);
 	vr_trace_out(skb, pkt, VR_EV_TX, idx);
@@ -114,28 +110,6 @@ __noinline int vr_output(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx
 	if (vr_may_peer(skb, out))
 		return bpf_redirect_peer(out->ifindex, 0);
 	return bpf_redirect(out->ifindex, 0);
-}
-
-/* In tests a copy goes into a ring buffer, where its bytes can be read. */
-static __always_inline int vr_test_copy(struct __sk_buff *skb, __u32 vif, __u32 kind,
-					__u32 reason)
-{
-	struct vr_test_copy *copy;
-	__u32 len = skb->len;
-
-	copy = bpf_ringbuf_reserve(&test_copies, sizeof(*copy), 0);
-	if (!copy)
-		return -1;
-	copy->vif = vif;
-	copy->kind = kind;
-	copy->reason = reason;
-	copy->len = len;
-	if (len > VR_TEST_COPY_MAX)
-		len = VR_TEST_COPY_MAX;
-	if (len > 0)
-		bpf_skb_load_bytes(skb, 0, copy->data, len);
-	bpf_ringbuf_submit(copy, 0);
-	return 0;
 }
 
 /* Sends a copy as it is out of vif @idx; the packet lives on. */
@@ -152,7 +126,8 @@ __noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 		return 0;
 	}
 	if (vr_too_big(skb, out->ifindex)) {
-		vr_drop_copy(skb, pkt, VR_DROP_TOO_BIG);
+		vr_drop_copy(skb, pkt, pkt->flags & VP_MUST_NOT_CUT ? VR_DROP_MCAST_DF_BIT
+								     : VR_DROP_TOO_BIG);
 		return 0;
 	}
 	if (vr_test_mode)

@@ -23,6 +23,7 @@ const volatile enum vr_drop_reason vr_btf_drop_reason = VR_DROP_INVALID;
 const volatile enum vr_trap_reason vr_btf_trap_reason = VR_TRAP_SWITCH;
 const volatile enum vr_event_kind vr_btf_event_kind = VR_EV_RX;
 const volatile enum vr_icmp_errors vr_btf_icmp_errors = VR_ICMP_ANSWER;
+const volatile enum vr_mss_clamp vr_btf_mss_clamp = VR_MSS_FROM_VM;
 const volatile enum vr_event_mask vr_btf_event_mask = VR_EVENT_DROPS;
 const volatile enum vr_verdict vr_btf_verdict = VR_VERDICT_NONE;
 const struct vr_event *const volatile vr_btf_event = 0;

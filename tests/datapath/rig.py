@@ -89,6 +89,9 @@ class Rig:
     def outcome(self, vif: int, frame: bytes) -> model.Outcome:
         """What dp-core did with the frame; its counters are left out (see `counters`)."""
         outcome = self._run(frame, self._ifindex[vif])
+        if int(outcome.verdict) == _EXCEPTION:
+            (copy,) = outcome.copies
+            return self._run(copy.frame, self._exception, mark=copy.reason)
         copies: list[model.Copy] = []
         for copy in outcome.copies:
             copies += self._through_pair(copy) if int(copy.kind) == _EXCEPTION else [copy]
@@ -146,7 +149,8 @@ class Rig:
     def _program(self, state: State) -> None:
         # a model has no clock
         self.core.config.set(hash_seed=state.hash_seed, icmp_rate=0)
-        self.core.config.set(icmp_errors=int(state.icmp_trap))
+        clamp = int(state.mss_from_vm) | int(state.mss_to_vm) << 1
+        self.core.config.set(icmp_errors=int(state.icmp_trap), mss_clamp=clamp)
         if state.exception:
             self._add_pair()
         order = sorted(state.vifs.values(), key=lambda vif: _ORDER.index(vif.type))

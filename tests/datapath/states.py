@@ -299,5 +299,5 @@ WITH_AGENT = base("with-agent", agent=True)
 STATES = {state.name: state for state in (HEADLESS, WITH_AGENT)}
 # for those rows only that name them
 TRAPPING = replace(WITH_AGENT.copy("trapping"), icmp_trap=True)
-NO_PAIR = replace(HEADLESS.copy("no-pair"), exception=False)
+NO_PAIR = replace(HEADLESS.copy("no-pair"), exception=False, mss_from_vm=False, mss_to_vm=False)
 TABLE_STATES = STATES | {state.name: state for state in (TRAPPING, NO_PAIR)}

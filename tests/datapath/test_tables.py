@@ -18,7 +18,9 @@ from . import (
     cases_inet6,
     cases_l3,
     cases_malformed,
+    cases_mss,
     cases_nd,
+    cases_size,
     cases_underlay6,
     cases_xconnect,
 )
@@ -39,7 +41,9 @@ TABLES = {
     "inet6": cases_inet6.CASES,
     "l3": cases_l3.CASES,
     "malformed": cases_malformed.CASES,
+    "mss": cases_mss.CASES,
     "nd": cases_nd.CASES,
+    "size": cases_size.CASES,
     "underlay6": cases_underlay6.CASES,
     "xconnect": cases_xconnect.CASES,
 }

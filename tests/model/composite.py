@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass, field
 
-from . import tunnel
+from . import fit, tunnel
 from .const import Drop, Family, NhFlag, NhType, Trap
 from .packet import Outcome, Packet
 from .state import Member, Nexthop
@@ -125,4 +125,4 @@ def _copy_remote(packet: Packet, leaf: Nexthop) -> None:
     if isinstance(built, Drop):
         packet.count_drop(built)
     else:
-        packet.send_copy(*built)
+        fit.send_copy(packet, *built)

@@ -134,6 +134,7 @@ class Drop(IntEnum):
     INVALID_LABEL = 21
     INVALID_PROTOCOL = 22
     INTERFACE_RX_DISCARD = 23
+    MCAST_DF_BIT = 27
     INVALID_PACKET = 32
     CLONED_ORIGINAL = 35
     INVALID_VNID = 36
@@ -142,6 +143,7 @@ class Drop(IntEnum):
     PKT_LOOP = 48
     TOO_BIG = 64
     NO_EXCEPTION = 66
+    FRAG_NEEDED = 67
 
 
 class Trap(IntEnum):
@@ -153,6 +155,7 @@ class Trap(IntEnum):
     NEXTHOP = 4
     RESOLVE = 5
     L3_PROTOCOLS = 7
+    HANDLE_DF = 11
     ZERO_TTL = 12
     ROUTER_ALERT = 16
 

@@ -23,6 +23,9 @@ ERRORS4 = (3, 4, 5, 11, 12)
 REDIRECT6 = 137
 DUMMY = bytes((192, 0, 0, 8))  # RFC 7600: the source of whom has no IPv4 address
 TIME_EXCEEDED4, TIME_EXCEEDED6 = 11, 3
+FRAG_NEEDED4, TOO_BIG6 = (3, 4), (2, 0)
+Kind = tuple[int, int]
+"""Type and code."""
 
 
 def answers(packet: Packet) -> bool:
@@ -42,19 +45,26 @@ def time_exceeded(packet: Packet) -> Outcome:
     if not packet.state.exception:
         packet.count_drop(Drop.NO_EXCEPTION)
         return packet.drop(Drop.TTL_EXCEEDED)
-    error(packet, TIME_EXCEEDED4, TIME_EXCEEDED6, 0)
+    _error(packet, (TIME_EXCEEDED4, 0), (TIME_EXCEEDED6, 0), 0)
     return packet.drop(Drop.TTL_EXCEEDED)
 
 
-def error(packet: Packet, type4: int, type6: int, word: int) -> None:
-    """Send the error to the sender of the (untagged) packet, if there may be one about it."""
-    make = _error4 if packet.l2.proto == ETH_IPV4 else _error6
-    answer = make(packet, type4 if packet.l2.proto == ETH_IPV4 else type6, word)
+def too_big(packet: Packet, mtu: int) -> None:
+    """Tell the sender of the (untagged) packet how long it may be (RFC 1191, RFC 4443)."""
+    _error(packet, FRAG_NEEDED4, TOO_BIG6, mtu)
+
+
+def _error(packet: Packet, kind4: Kind, kind6: Kind, word: int) -> None:
+    """Send the error, if there may be one about the packet."""
+    if packet.l2.proto == ETH_IPV4:
+        answer = _error4(packet, kind4, word)
+    else:
+        answer = _error6(packet, kind6, word)
     if answer is not None:
         packet.send_copy(packet.vif, answer)
 
 
-def _error4(packet: Packet, kind: int, word: int) -> bytes | None:
+def _error4(packet: Packet, kind: Kind, word: int) -> bytes | None:
     data = packet.l3_data
     ip = parse_ipv4(data)
     if ip.offset or ip.src[0] in (0, 127) or ip.src[0] >= 224 or ip.dst[0] >= 224:
@@ -62,7 +72,7 @@ def _error4(packet: Packet, kind: int, word: int) -> bytes | None:
     # what stands behind the packet in its frame is looked at too
     if ip.proto == PROTO_ICMP and (data[ip.header_len : ip.header_len + 1] or b"\3")[0] in ERRORS4:
         return None
-    message = _message(kind, 0, word, data[: min(ip.total_len, QUOTED4)], b"")
+    message = _message(kind, word, data[: min(ip.total_len, QUOTED4)], b"")
     source = packet.vif.gateway if any(packet.vif.gateway) else DUMMY
     length = 20 + len(message)
     head = struct.pack("!BBHHHBBH", 0x45, 0xC0, length, 0, 0x4000, TTL, PROTO_ICMP, 0)
@@ -71,7 +81,7 @@ def _error4(packet: Packet, kind: int, word: int) -> bytes | None:
     return _ether(packet, ETH_IPV4) + head + message
 
 
-def _error6(packet: Packet, kind: int, word: int) -> bytes | None:
+def _error6(packet: Packet, kind: Kind, word: int) -> bytes | None:
     data = packet.l3_data
     ip = parse_ipv6(data)
     if not any(ip.src) or 0xFF in (ip.src[0], ip.dst[0]):
@@ -81,7 +91,7 @@ def _error6(packet: Packet, kind: int, word: int) -> bytes | None:
     quoted = data[: min(IPV6_LEN + ip.payload_len, QUOTED6)]
     source = packet.vif.gateway6 if any(packet.vif.gateway6) else _link_local(packet.vif.mac)
     pseudo = source + ip.src + struct.pack("!II", 8 + len(quoted), PROTO_ICMPV6)
-    message = _message(kind, 0, word, quoted, pseudo)
+    message = _message(kind, word, quoted, pseudo)
     head = struct.pack("!IHBB", 6 << 28, len(message), PROTO_ICMPV6, TTL) + source + ip.src
     return _ether(packet, ETH_IPV6) + head + message
 
@@ -95,8 +105,8 @@ def _is_error6(packet: Packet, first: int) -> bool:
     return not kind or kind[0] < 128 or kind[0] == REDIRECT6
 
 
-def _message(kind: int, code: int, word: int, quoted: bytes, pseudo: bytes) -> bytes:
-    message = struct.pack("!BBHI", kind, code, 0, word) + quoted
+def _message(kind: Kind, word: int, quoted: bytes, pseudo: bytes) -> bytes:
+    message = struct.pack("!BBHI", *kind, 0, word) + quoted
     padded = pseudo + message + bytes(len(message) % 2)
     return message[:2] + struct.pack("!H", checksum(padded)) + message[4:]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each type of nexthop does with a packet."""
 
-from . import arp, composite, decap, l2, l3, nd, tunnel
+from . import arp, composite, decap, fit, l2, l3, nd, tunnel
 from .const import (
     ETH_ARP,
     ETH_IPV4,
@@ -40,12 +40,12 @@ def apply(packet: Packet, nh_id: int) -> Outcome:
     if nh.type == NhType.ENCAP:
         return _encap(packet, nh)
     if nh.type == NhType.TUNNEL:
-        return _send(packet, tunnel.tunnel(packet, nh))
+        return _tunnel(packet, tunnel.tunnel(packet, nh, clamp=True))
     return packet.drop(Drop.INVALID_NH)
 
 
-def _send(packet: Packet, built: Built) -> Outcome:
-    return packet.drop(built) if isinstance(built, Drop) else packet.send(*built)
+def _tunnel(packet: Packet, built: Built) -> Outcome:
+    return packet.drop(built) if isinstance(built, Drop) else fit.send(packet, *built)
 
 
 def _encap(packet: Packet, nh: Nexthop) -> Outcome:

@@ -93,7 +93,8 @@ class State:
 
     Routes are keyed by IP version, VRF, prefix length and network address as a number, bridge entries
     by VRF and MAC, the rest by number. `vrfs` is the size of the VRF counter table. `icmp_trap`:
-    ICMP errors are the agent's; `exception`: there is an exception pair.
+    ICMP errors are the agent's; `exception`: there is an exception pair; `mss_...`: whose
+    SYNs are clamped.
     """
 
     name: str
@@ -107,6 +108,8 @@ class State:
     hash_seed: int = 0
     vrfs: int = 64
     icmp_trap: bool = False
+    mss_from_vm: bool = True
+    mss_to_vm: bool = True
     exception: bool = True
 
     def add(self, *things: "Vif | Nexthop | Route | BridgeEntry") -> "State":

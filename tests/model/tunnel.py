@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encapsulation: MPLSoGRE, MPLSoUDP and VXLAN, over IPv4 or IPv6."""
 
+from . import mss
 from .const import (
     ETH_IPV4,
     ETH_IPV6,
@@ -54,8 +55,11 @@ def flow_label(packet: Packet, inner: Inner) -> int:
     return (_hash(packet, inner) or 0) & 0xFFFFF
 
 
-def tunnel(packet: Packet, nh: Nexthop) -> Built:
-    """The packet in the tunnel's outer headers, and the vif that it leaves by."""
+def tunnel(packet: Packet, nh: Nexthop, *, clamp: bool = False) -> Built:
+    """The packet in the tunnel's outer headers, and the vif that it leaves by.
+
+    clamp: its MSS is kept to what fits, if it is a SYN.
+    """
     if packet.outer_src == nh.dip:
         return Drop.PKT_LOOP
     kind = kind_of(nh)
@@ -68,6 +72,8 @@ def tunnel(packet: Packet, nh: Nexthop) -> Built:
         return Drop.INVALID_IF
     if kind == NhFlag.TUNNEL_VXLAN and packet.l3 and not nh.has(NhFlag.L3_VXLAN):
         return Drop.INVALID_NH
+    if clamp:
+        mss.from_vm(packet, _overhead(packet, nh, kind), vif)
     inner = parse_inner(packet.l2.proto, packet.l3_data)
     proto = PROTO_GRE if kind == NhFlag.TUNNEL_GRE else PROTO_UDP
     payload = _payload(packet, nh, kind, vif, inner, packet.label)
@@ -79,6 +85,14 @@ def tunnel(packet: Packet, nh: Nexthop) -> Built:
         outer = outer_ipv4(proto, inner.ident, nh.sip, nh.dip, payload)
     packet.count_vrf(COUNTERS[kind])
     return vif, nh.rewrite[:12].ljust(12, b"\0") + eth_type.to_bytes(2, "big") + outer
+
+
+def _overhead(packet: Packet, nh: Nexthop, kind: NhFlag) -> int:
+    """Bytes from the outer IP header to the inner L3 header; of tags, none."""
+    ip_len = 40 if nh.family == Family.INET6 else 20
+    tunnel_len = {NhFlag.TUNNEL_VXLAN: 16, NhFlag.TUNNEL_UDP_MPLS: 12}.get(kind, 8)
+    ethernet = 0 if packet.l3 and kind != NhFlag.TUNNEL_VXLAN else 14
+    return ip_len + tunnel_len + ethernet
 
 
 def _payload(

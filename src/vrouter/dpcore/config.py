@@ -14,7 +14,7 @@ _NONE_WORD = VIF_NONE
 _WRITABLE = frozenset(
     {
         *("agent_vif", "hash_seed", "events", "spare_vifs", "spare_nexthops"),
-        *("exception_out", "exception_in", "icmp_errors", "icmp_rate"),
+        *("exception_out", "exception_in", "icmp_errors", "icmp_rate", "mss_clamp"),
     }
 )
 

@@ -227,6 +227,7 @@ DROP_GROUPS: Final[tuple[tuple[tuple[DropReason, str], ...], ...]] = (
         (_D.TOO_BIG, "Longer than MTU"),
         (_D.RECIRCULATION, "Recirculation Lost"),
         (_D.NO_EXCEPTION, "No Exception Pair"),
+        (_D.FRAG_NEEDED, "Fragmentation Needed"),
     ),
     ((_D.CLONED_ORIGINAL, "Cloned Original"),),
 )

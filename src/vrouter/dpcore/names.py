@@ -159,6 +159,7 @@ class DropReason(IntEnum):
     TOO_BIG = 64
     RECIRCULATION = 65
     NO_EXCEPTION = 66
+    FRAG_NEEDED = 67
 
 
 class IcmpErrors(IntEnum):
@@ -166,6 +167,13 @@ class IcmpErrors(IntEnum):
 
     ANSWER = 0
     TRAP = 1
+
+
+class MssClamp(IntFlag):
+    """Whose SYNs ask for no larger segments than the fabric takes."""
+
+    FROM_VM = 0x1
+    TO_VM = 0x2
 
 
 class TrapReason(IntEnum):
@@ -307,6 +315,7 @@ C_NAMES: Final[tuple[tuple[type[IntEnum] | type[IntFlag], str, str], ...]] = (
     (RouteFlag, "vr_route_flag", "VR_RT_"),
     (BridgeFlag, "vr_bridge_flag", "VR_BE_"),
     (IcmpErrors, "vr_icmp_errors", "VR_ICMP_"),
+    (MssClamp, "vr_mss_clamp", "VR_MSS_"),
     (EventMask, "vr_event_mask", "VR_EVENT_"),
     (EventKind, "vr_event_kind", "VR_EV_"),
     (Verdict, "vr_verdict", "VR_VERDICT_"),

@@ -194,7 +194,7 @@ class Config:
     """What dp-core as a whole is told. agent_vif: idx, None = no agent. events: bits of
     EventMask. loaded_ns: CLOCK_BOOTTIME at load. exception_out, exception_in: ifindexes of the
     exception pair, 0 = none. icmp_errors: IcmpErrors. icmp_rate: of errors a second about the
-    packets of one vif, 0 = no limit."""
+    packets of one vif, 0 = no limit. mss_clamp: bits of MssClamp."""
 
     abi_version: int
     agent_vif: int | None
@@ -207,3 +207,4 @@ class Config:
     exception_in: int = 0
     icmp_errors: int = 0
     icmp_rate: int = 0
+    mss_clamp: int = 0

@@ -45,6 +45,7 @@ EXAMPLES = """\
                                a host whose vRouter is loaded, before vhost0
   vrouter --info               versions and table sizes
   vrouter --icmp-errors trap   the agent tells guests of packets that went too far
+  vrouter --mss-clamp off      TCP of guests is not kept to what fits the fabric
 """
 
 Commands = Any  # argparse's _SubParsersAction, which has no public name

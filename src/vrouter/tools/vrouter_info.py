@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from vrouter import __version__
-from vrouter.dpcore.names import IcmpErrors
 from vrouter.tools.common import emit_json, emit_lines, open_core
 from vrouter.tools.instance_info import registered
 from vrouter.tools.usage import Usage, table_usage
+from vrouter.tools.vrouter_settings import word
 
 LABELS = {
     "vifs": "Interfaces",
@@ -41,8 +41,9 @@ def show(args: argparse.Namespace) -> None:
         "instance": record["name"],
         "agent_vif": config.agent_vif,
         "abi_version": config.abi_version,
-        "icmp_errors": IcmpErrors(config.icmp_errors).name.lower(),
+        "icmp_errors": word("icmp_errors", config.icmp_errors),
         "icmp_rate": config.icmp_rate,
+        "mss_clamp": word("mss_clamp", config.mss_clamp),
         "cpus": os.cpu_count(),
     }
     if args.json:
@@ -79,6 +80,7 @@ def info_lines(
     yield _line("ABI version", runtime["abi_version"])
     yield _line("ICMP errors", runtime["icmp_errors"])
     yield _line("ICMP errors a second", runtime["icmp_rate"])
+    yield _line("MSS clamp", runtime["mss_clamp"])
     yield _line("CPUs", runtime["cpus"])
     yield ""
     yield "Used/limit:"

@@ -4,13 +4,25 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from enum import IntEnum, IntFlag
 
-from vrouter.dpcore.names import IcmpErrors
+from vrouter.dpcore.names import IcmpErrors, MssClamp
 from vrouter.tools import argtypes
 from vrouter.tools.common import ToolParser, open_core, report
 
 ICMP_ERRORS = {one.name.lower(): one for one in IcmpErrors}
-NAMES = ("icmp_errors", "icmp_rate")
+MSS_CLAMP = {
+    "both": MssClamp.FROM_VM | MssClamp.TO_VM,
+    "from-vm": MssClamp.FROM_VM,
+    "to-vm": MssClamp.TO_VM,
+    "off": MssClamp(0),
+}
+WORDS: dict[str, Mapping[str, IntEnum | IntFlag]] = {
+    "icmp_errors": ICMP_ERRORS,
+    "mss_clamp": MSS_CLAMP,
+}
+NAMES = ("icmp_errors", "icmp_rate", "mss_clamp")
 
 
 def add_arguments(parser: ToolParser) -> None:
@@ -19,8 +31,8 @@ def add_arguments(parser: ToolParser) -> None:
     add(
         "--icmp-errors",
         choices=list(ICMP_ERRORS),
-        help="who tells a guest that a packet of its went too far: answer, dp-core itself (the "
-        "default), or trap, the agent",
+        help="who tells a guest that a packet of its went too far or is too long: answer, dp-core "
+        "itself (the default), or trap, the agent",
     )
     add(
         "--icmp-rate",
@@ -29,6 +41,17 @@ def add_arguments(parser: ToolParser) -> None:
         help="ICMP errors a second, at most, about the packets of one vif (default 1000; 0: no "
         "limit)",
     )
+    add(
+        "--mss-clamp",
+        choices=list(MSS_CLAMP),
+        help="whose TCP connections are kept to segments that fit the fabric: of SYNs that guests "
+        "send into tunnels (from-vm), of those that tunnels bring (to-vm), both (the default), off",
+    )
+
+
+def word(name: str, value: int) -> str:
+    """The value of a setting as its option takes it."""
+    return next((one for one, number in WORDS[name].items() if number == value), str(value))
 
 
 def given(args: argparse.Namespace) -> bool:
@@ -39,9 +62,9 @@ def given(args: argparse.Namespace) -> bool:
 def values(args: argparse.Namespace) -> dict[str, int]:
     """The fields of the configuration that the arguments name."""
     found = {name: getattr(args, name) for name in NAMES if getattr(args, name) is not None}
-    if "icmp_errors" in found:
-        found["icmp_errors"] = ICMP_ERRORS[found["icmp_errors"]]
-    return {name: int(value) for name, value in found.items()}
+    return {
+        name: int(WORDS[name][value] if name in WORDS else value) for name, value in found.items()
+    }
 
 
 def write(args: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ _vrouter_words() {
     "vif") echo "-h --help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --gateway --core --get-drop-stats --kernel --name --json --version" ;;
     "vrfstats") echo "-h --help --get --dump --name --json --version" ;;
     "vrinfo") echo "-h --help --name --json --version" ;;
-    "vrouter") echo "-h --help --info --icmp-errors --icmp-rate --name --json --version load unload status vhost trace lab" ;;
+    "vrouter") echo "-h --help --info --icmp-errors --icmp-rate --mss-clamp --name --json --version load unload status vhost trace lab" ;;
     "vrouter load") echo "-h --help --name --json --version --profile --size --object" ;;
     "vrouter unload") echo "-h --help --name --json --version" ;;
     "vrouter status") echo "-h --help --name --json --version" ;;
@@ -33,6 +33,7 @@ _vrouter_values() {
     "vif --type") echo "vhost agent physical virtual xenll gateway virtual-vlan stats monitoring" ;;
     "vif --transport") echo "virtual eth pmd socket" ;;
     "vrouter --icmp-errors") echo "answer trap" ;;
+    "vrouter --mss-clamp") echo "both from-vm to-vm off" ;;
     "vrouter load --profile") echo "default small" ;;
     "vrouter lab up --encap") echo "vxlan mplsoudp mplsogre" ;;
     "vrouter lab up --forwarding") echo "l2 l3" ;;
