@@ -3,8 +3,8 @@
  * exception.h - into the exception pair, a veth whose sending end has no offloads.
  *
  * A guest leaves checksums and the cutting of large packets to the device that a
- * packet leaves by at last. Before dp-core may cut a packet itself, or quote it,
- * that must be done: the pair does it. What comes out at its other end is plain,
+ * packet leaves by at last. Before dp-core may quote a packet, that must be done:
+ * the pair does it. What comes out at its other end is plain,
  * and finds what is to become of it by its mark.
  */
 #ifndef VR_EXCEPTION_H

@@ -4,7 +4,7 @@
 Each is a veth pair, its far end called pkt1r, pkt2r, pkt3r. pkt1 (GRO of L3 packets) and pkt3
 (GRO of L2 packets) are vifs of type Stats with fixed numbers; pkt2 (RPS) has no vif.
 
-The exception pair, vrx0 and vrx1, is ours: dp-core sends the few packets that it must cut or quote
+The exception pair, vrx0 and vrx1, is ours: dp-core sends the few packets that it must quote
 into vrx0, which has no offloads, and gets them back, complete, at vrx1. It is up from the load on.
 """
 
