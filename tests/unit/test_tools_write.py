@@ -243,6 +243,19 @@ def test_vif_add_again_keeps_what_it_does_not_speak_of(tools: Tools) -> None:
 
 
 @pytest.mark.usefixtures("devices")
+def test_vif_set_takes_zero_and_none(tools: Tools) -> None:
+    tools.core.add_vif(
+        idx=20, name="tap1", type=VifType.VIRTUAL, ifindex=20, os_ifindex=20, vrf=3, qos=2
+    )
+    assert tools.out("vif --set 20 --vrf 0") == "vif: changed vif0/20 (tap1): VRF 3 to 0\n"
+    assert "QoS map 2 to 0" in tools.out("vif --set 20 --qos 0")
+    assert "QoS map 0 to none" in tools.out("vif --set 20 --qos none")
+    assert "nothing changed" in tools.out("vif --set 20 --trust none")
+    vif = tools.core.vifs.get(20)
+    assert vif is not None and (vif.vrf, vif.qos) == (0, -1)
+
+
+@pytest.mark.usefixtures("devices")
 def test_vif_add_again_keeps_the_cross_connect(tools: Tools) -> None:
     tools.core.add_vif(
         idx=16, name="vhost0", type=VifType.HOST, ifindex=15, os_ifindex=16, xconnect=2,

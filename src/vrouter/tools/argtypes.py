@@ -62,6 +62,11 @@ forwarding_class = number(0, 255, "a forwarding class")
 qos_map = number(0, 32767, "a QoS map")
 
 
+def qos_map_or_none(text: str) -> int:
+    """A QoS map, or -1 for `none`."""
+    return -1 if text == "none" else qos_map(text)
+
+
 def hex_flags(text: str) -> int:
     """Flags in hexadecimal, with or without 0x."""
     try:

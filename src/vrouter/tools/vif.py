@@ -124,9 +124,9 @@ def _add_fields(parser: ToolParser) -> None:
     )
     add(
         "--qos",
-        type=argtypes.qos_map,
+        type=argtypes.qos_map_or_none,
         metavar="N",
-        help="with --set: QoS map of what the vif receives",
+        help="with --set: QoS map of what the vif receives, or none",
     )
     add("--core", type=argtypes.cpu, metavar="N", help="show only what CPU N counted")
     add("--get-drop-stats", action="store_true", help="with --get: drops by reason")

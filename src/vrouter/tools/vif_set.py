@@ -27,7 +27,7 @@ FIELDS = (
 
 def set_fields(args: argparse.Namespace) -> None:
     """`vif --set VIF` with at least one field; one line says what changed."""
-    if all(getattr(args, name) in (None, False) for name in FIELDS):
+    if all(getattr(args, name) is None or getattr(args, name) is False for name in FIELDS):
         options = ", ".join(f"--{name.replace('_', '-')}" for name in FIELDS)
         raise UsageError(f"--set needs a field to change: {options}; see vif --help")
     sources = None if args.allow is None else _sources(args.allow)
@@ -64,7 +64,7 @@ def _change(core: DpCore, vif: Vif, args: argparse.Namespace) -> list[str]:
         wanted = replace(wanted, flags=flags)
     if args.qos is not None and args.qos != vif.qos:
         wanted = replace(wanted, qos=args.qos)
-        done.append(f"QoS map {vif.qos} to {args.qos}")
+        done.append(f"QoS map {_map_word(vif.qos)} to {_map_word(args.qos)}")
     mirrored = _mirrored(wanted, args)
     if mirrored != wanted:
         done.append(f"mirror {_copied(vif)} to {_copied(mirrored)}")
@@ -100,6 +100,10 @@ def _copied(vif: Vif) -> str:
     on = [("rx", VifFlag.MIRROR_RX), ("tx", VifFlag.MIRROR_TX)]
     words = [word for word, flag in on if vif.flags & flag]
     return " ".join((str(vif.mirror), *words)) if words else "none"
+
+
+def _map_word(qos: int) -> str:
+    return "none" if qos < 0 else str(qos)
 
 
 def _flags(old: VifFlag, args: argparse.Namespace) -> VifFlag:
