@@ -47,6 +47,9 @@ missing_for_tests() {
     have busybox || echo busybox
     have ifup || echo ifupdown
     have systemd-analyze || echo systemd
+    # a real VM; its kernel is taken out of its package by the tests
+    have qemu-system-x86_64 || echo qemu-system-x86
+    busybox --list 2>/dev/null | grep -qx insmod || echo busybox-static
 }
 
 find_python() {
