@@ -23,7 +23,7 @@ BPF_FLAGS := -g -O2 -Wall -Wextra -Wno-unused-parameter -Werror -target bpf -mcp
 export CLANG LLVM_STRIP
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test soak bench bpf install lint clean distclean setup root
+.PHONY: help demo test soak bench bpf install lint clean distclean setup root deb
 
 help:
 	@echo "make demo     two hosts, one overlay, in namespaces of this machine (root)"
@@ -31,6 +31,7 @@ help:
 	@echo "make soak     the long tests: a million mutations, seeded bugs (root)"
 	@echo "make bench    speed, side by side with the kernel's own forwarding (root)"
 	@echo "make install  vrouter and its tools into .venv/bin"
+	@echo "make deb      a Debian package into dist/"
 	@echo "make bpf      compile bpf/ to $(OBJECT)"
 	@echo "make lint     formatter, linter, type checker"
 	@echo "make clean    remove what was built; make distclean: .venv too"
@@ -56,6 +57,9 @@ install: bpf
 		cp src/vrouter/data/completion/* .venv/share/bash-completion/completions/
 	@echo "installed: $(CURDIR)/$(BIN)/vrouter, vif, nh, rt, mpls, vxlan, mirror, qosmap, dropstats, vrfstats," \
 		"vrinfo, vrmemstats"
+
+deb: install
+	@$(OWN) packaging/debian/build.sh
 
 demo: root bpf
 	@$(OWN) $(BIN)/vrouter lab demo
