@@ -122,6 +122,9 @@ struct vr_vif {
 	__u8 mac[6];
 	__u16 mtu;		/* of the vif as it was added; 0 = default of the type */
 	__u8 ip6[16];
+	__u8 gateway6[16];	/* the router's addresses towards the guest, the sources of ICMP
+				 * errors to it; 0 = none is known (icmp.h) */
+	__be32 gateway;
 	char name[16];
 	__u8 src_macs[24];	/* Virtual VLAN: up to four senders; none = any */
 	__u8 mirror;		/* index, for VIF_FLAG_MIRROR_RX and _TX */
@@ -211,6 +214,8 @@ enum vr_drop_reason {
 
 	VR_DROP_TOO_BIG = 64,	/* longer than the MTU of the netdevice it leaves by */
 	VR_DROP_RECIRCULATION,	/* a recirculated copy whose context was overwritten */
+	VR_DROP_NO_EXCEPTION,	/* needs the exception pair, which is missing or down */
+	VR_DROP_FRAG_NEEDED,	/* too long for its tunnel, must not be cut; its sender is told */
 
 	/* of a vif with a table of who may speak (source.h) */
 	VR_DROP_SOURCE_MAC = 72,	/* an Ethernet source that is not in it */
@@ -486,6 +491,22 @@ struct vr_config {
 	__u32 spare_nexthops;
 	__u32 trap_rate;	/* traps a second that a vif may cause; 0 = any number */
 	__u32 qos_maps;		/* how many there are; 0 = no packet is classified */
+	__u32 exception_out;	/* ifindex of the end of the exception pair that dp-core
+				 * sends into; 0 = there is no pair */
+	__u32 exception_in;	/* of the other end, where dp-core gets the packets back */
+	__u32 icmp_errors;	/* enum vr_icmp_errors */
+	__u32 icmp_rate;	/* ICMP errors a second for the packets of one vif; 0 = no limit */
+	__u32 mss_clamp;	/* enum vr_mss_clamp */
+};
+
+enum vr_mss_clamp {
+	VR_MSS_FROM_VM = 0x1,	/* SYNs that go into a tunnel */
+	VR_MSS_TO_VM = 0x2,	/* SYNs that come out of one */
+};
+
+enum vr_icmp_errors {
+	VR_ICMP_ANSWER = 0,	/* dp-core makes them itself */
+	VR_ICMP_TRAP = 1,	/* the agent gets the packet: ZERO_TTL, HANDLE_DF */
 };
 
 #include "abi_events.h"

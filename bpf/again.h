@@ -5,7 +5,7 @@
  * One pass of the program can put one kind of outer header on a packet (the
  * kernel refuses a second), and cannot take a trap's head off an ARP frame
  * again. What needs the plain frame once more gets a clone at the ingress of
- * the same netdevice; skb->mark says which context belongs to it, and which
+ * the same netdevice, or through the exception pair (exception.h); skb->mark says which context belongs to it, and which
  * dp-core made it: when another one is put in its place, copies under way are
  * finished by the one that made them (vr_entry).
  */
@@ -19,6 +19,7 @@ enum vr_recirculation {
 	VR_AGAIN_FLOOD = 2,	/* param = format of the members to serve (flood.h), arg = kinds of
 				 * composites */
 	VR_AGAIN_MIRROR = 3,	/* param = index of the mirror */
+	VR_AGAIN_ICMP = 4,	/* through the exception pair; param: see icmp.h */
 };
 
 struct vr_again {
@@ -52,8 +53,10 @@ VR_ARRAY(again_slots, struct vr_again, VR_AGAIN_SLOTS, 0);
 
 __u32 vr_again_next;
 
-static __always_inline int vr_send_again(struct __sk_buff *skb, const struct vr_packet *pkt,
-					 __u32 what, __u32 param, __u32 arg)
+/* Sends a copy out of netdevice @ifindex, or into it (@flags), which leads back here. */
+static __always_inline int vr_send_again_by(struct __sk_buff *skb, const struct vr_packet *pkt,
+					    __u32 what, __u32 param, __u32 arg, __u32 ifindex,
+					    __u64 flags)
 {
 	__u32 seq = __sync_fetch_and_add(&vr_again_next, 1);
 	__u32 slot = seq & (VR_AGAIN_SLOTS - 1);
@@ -79,13 +82,19 @@ static __always_inline int vr_send_again(struct __sk_buff *skb, const struct vr_
 	again->mark = VR_AGAIN_MAGIC | (seq & VR_AGAIN_SEQ_MASK) |
 		      (vr_generation ? VR_AGAIN_GENERATION : 0);
 	skb->mark = again->mark;
-	ret = bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
+	ret = bpf_clone_redirect(skb, ifindex, flags);
 	skb->mark = 0;
 	if (!ret)
 		return 0;
 	/* what is not under way must not look as if it were */
 	again->mark = 0;
 	return -1;
+}
+
+static __always_inline int vr_send_again(struct __sk_buff *skb, const struct vr_packet *pkt,
+					 __u32 what, __u32 param, __u32 arg)
+{
+	return vr_send_again_by(skb, pkt, what, param, arg, skb->ifindex, BPF_F_INGRESS);
 }
 
 /* The context of a copy that comes in again; NULL for every other packet. */

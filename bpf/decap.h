@@ -10,6 +10,7 @@
 #include "inet6.h"
 #include "label.h"
 #include "icmp_error.h"
+#include "mss.h"
 
 /* What stands behind the tunnel header. */
 struct vr_inner {
@@ -149,6 +150,19 @@ static __always_inline int vr_open_packet(struct __sk_buff *skb, struct vr_packe
 	return 0;
 }
 
+/* A SYN that came out of a tunnel with so many bytes before it. */
+static __always_inline void vr_mss_to_vm(struct __sk_buff *skb, struct vr_packet *pkt,
+					 const struct vr_inner *in)
+{
+	__u32 tcp, overhead = in->off - ETH_HLEN;
+
+	if (!(vr_cfg.mss_clamp & VR_MSS_TO_VM))
+		return;
+	tcp = vr_mss_syn(skb, pkt);
+	if (tcp)
+		vr_mss_clamp(skb, pkt, tcp, overhead + (pkt->flags & VP_L3 ? 0 : ETH_HLEN), 0);
+}
+
 /* pkt->nh is set; opens the tunnel and goes on with it. */
 static __always_inline int vr_open(struct __sk_buff *skb, struct vr_packet *pkt,
 				   struct vr_inner *in, __be32 tun_sip)
@@ -167,6 +181,7 @@ static __always_inline int vr_open(struct __sk_buff *skb, struct vr_packet *pkt,
 		return reason;
 	pkt->flags |= VP_FROM_TUNNEL;
 	pkt->tun_sip = tun_sip;
+	vr_mss_to_vm(skb, pkt, in);
 	vr_trace(skb, pkt, VR_EV_DECAP);
 	if (!wrapped)
 		pkt->label = VR_LABEL_NONE;

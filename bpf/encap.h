@@ -8,6 +8,7 @@
 #define VR_ENCAP_H
 
 #include "hash.h"
+#include "inet6.h"
 #include "qos.h"
 #include "vif.h"
 
@@ -37,8 +38,8 @@ struct vr_outer {
 	__u32 tunnel;		/* one of NH_FLAG_TUNNELS, or NH_FLAG_TUNNEL_UDP */
 	__u32 ip_len;		/* of the outer IP header */
 	__be32 flow;		/* version, class, flow label (RFC 6438) of an outer IPv6 header */
-	__u32 vlan_len;		/* bytes of noted VLAN tags that go into the frame: 0, 4 or 8 */
-	__be16 vlan[4];		/* as they follow the first tag's EtherType */
+	__u32 vlan_len;		/* bytes of noted VLAN tags that go into the frame: 0 to 12 */
+	__be16 vlan[6];		/* as they follow the first tag's EtherType */
 	__be16 id;
 	__be16 sport;
 	__u8 ttl;		/* of the MPLS label */
@@ -172,9 +173,16 @@ static __always_inline int vr_outer_take_tag(struct __sk_buff *skb, struct vr_ou
 		return 0;
 	o->vlan[2] = bpf_htons(skb->vlan_tci);
 	o->vlan_len = 8;
+	if (bpf_skb_vlan_pop(skb))
+		return -1;
+	if (!skb->vlan_present)
+		return bpf_skb_load_bytes(skb, 2 * ETH_ALEN, &o->vlan[3], 2) ? -1 : 0;
+	o->vlan[3] = (__be16)skb->vlan_proto;
+	o->vlan[4] = bpf_htons(skb->vlan_tci);
+	o->vlan_len = 12;
 	if (bpf_skb_vlan_pop(skb) || skb->vlan_present)
 		return -1;
-	return bpf_skb_load_bytes(skb, 2 * ETH_ALEN, &o->vlan[3], sizeof(o->vlan[3])) ? -1 : 0;
+	return bpf_skb_load_bytes(skb, 2 * ETH_ALEN, &o->vlan[5], 2) ? -1 : 0;
 }
 
 /*
@@ -209,9 +217,6 @@ static __always_inline int vr_outer_grow(struct __sk_buff *skb, const struct vr_
 static __always_inline void vr_outer_ip(struct iphdr *ip, const struct vr_outer *o,
 					const struct vr_nexthop *nh, __u32 len, __u8 proto)
 {
-	__u16 *half = (__u16 *)ip;
-	__u32 sum = 0;
-
 	ip->version = 4;
 	ip->ihl = 5;
 	ip->tos = o->tos;
@@ -220,15 +225,9 @@ static __always_inline void vr_outer_ip(struct iphdr *ip, const struct vr_outer 
 	ip->frag_off = 0;
 	ip->ttl = 64;
 	ip->protocol = proto;
-	ip->check = 0;
 	ip->saddr = nh->sip;
 	ip->daddr = nh->dip;
-#pragma unroll
-	for (int i = 0; i < 10; i++)
-		sum += half[i];
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	ip->check = ~sum;
+	vr_inet_sum(ip);
 }
 
 static __always_inline void vr_outer_ip6(struct ipv6hdr *ip6, const struct vr_outer *o,
@@ -334,6 +333,8 @@ static __always_inline int vr_outer_frame(struct __sk_buff *skb, const struct vr
 
 	if (bpf_skb_store_bytes(skb, off, eth, ETH_HLEN, 0))
 		return -1;
+	if (o->vlan_len == 12)
+		return bpf_skb_store_bytes(skb, off + ETH_HLEN, o->vlan, 12, 0) ? -1 : 0;
 	if (o->vlan_len == 8)
 		return bpf_skb_store_bytes(skb, off + ETH_HLEN, o->vlan, 8, 0) ? -1 : 0;
 	if (o->vlan_len)
@@ -366,6 +367,28 @@ static __always_inline int vr_outer_write(struct __sk_buff *skb, const struct vr
 	if (o->wrap && vr_outer_wrap(skb, o, nh))
 		return -1;
 	return o->has_eth ? vr_outer_inner(skb, o, nh, oif) : 0;
+}
+
+/* Bytes that the tunnel puts before the payload. */
+static __always_inline __u32 vr_outer_overhead(const struct vr_outer *o)
+{
+	return vr_outer_len(o) + (o->has_eth ? ETH_HLEN : 0) + o->vlan_len;
+}
+
+/*
+ * Must the IP packet at @off not be cut, so that its sender has to make smaller
+ * ones: IPv4 with DF, and all IPv6? What is no valid IP may be cut.
+ */
+static __always_inline int vr_must_not_cut(struct __sk_buff *skb, __be16 proto, __u32 off)
+{
+	struct iphdr *ip;
+
+	if (proto == bpf_htons(ETH_P_IPV6))
+		return vr_inet6_header(skb, off) != NULL;
+	if (proto != bpf_htons(ETH_P_IP))
+		return 0;
+	ip = vr_inet_header(skb, off);
+	return ip && ip->frag_off & bpf_htons(VR_IP_DF);
 }
 
 /* Would the packet go back to the host that it came from? */
@@ -406,47 +429,6 @@ static __always_inline void vr_count_tunnel(__u32 vrf, __u32 tunnel)
 		VR_COUNT_VRF(vrf, udp_mpls_tunnels);
 	else
 		VR_COUNT_VRF(vrf, gre_mpls_tunnels);
-}
-
-/* Nexthop Tunnel: one packet to one remote host. */
-__noinline int vr_tunnel(struct __sk_buff *skb, struct vr_packet *pkt)
-{
-	struct vr_outer o = {};
-	struct vr_nexthop *nh;
-	struct vr_vif *oif;
-	int refused;
-
-	if (!pkt)
-		return TC_ACT_SHOT;
-	nh = vr_nh_get(pkt->nh);
-	if (!nh)
-		return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
-	refused = vr_tunnel_refuses(skb, pkt, nh, pkt->label);
-	if (refused)
-		return vr_drop(skb, pkt, refused);
-	oif = vr_vif_get(nh->oif);
-	if (!oif)
-		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
-	if (vr_outer_prepare(skb, pkt, &o, vr_tunnel_kind(nh)))
-		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-	if (pkt->flags & VP_L3 && o.tunnel == NH_FLAG_TUNNEL_VXLAN) {
-		/* a packet gets an Ethernet header only if the far end is a router */
-		if (!(nh->flags & NH_FLAG_L3_VXLAN))
-			return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
-		o.eth.h_proto = pkt->proto;
-		o.has_eth = 1;
-	}
-	if (vr_wants_mirror(pkt, oif))
-		vr_mirror(skb, pkt, oif->mirror);
-	if (vr_outer_take_tag(skb, &o) || vr_outer_grow(skb, &o) ||
-	    vr_outer_write(skb, &o, nh, oif, pkt->label))
-		return vr_drop(skb, pkt, VR_DROP_PUSH);
-	vr_count_tunnel(pkt->vrf, o.tunnel);
-	pkt->proto = bpf_htons(o.kind & VR_KIND_IPV6 ? ETH_P_IPV6 : ETH_P_IP);
-	pkt->l3 = ETH_HLEN;
-	pkt->flags = (pkt->flags & ~VP_TAGGED) | VP_ENCAPPED;
-	vr_trace(skb, pkt, VR_EV_ENCAP);
-	return vr_output(skb, pkt, nh->oif);
 }
 
 #endif /* VR_ENCAP_H */

@@ -256,6 +256,8 @@ __noinline int vr_outer_begin(struct __sk_buff *skb, struct vr_packet *pkt, stru
 		o->wrap = VR_WRAP_LEN;
 		o->vni = pkt->label;
 	}
+	if (vr_must_not_cut(skb, pkt->proto, pkt->l3))
+		pkt->flags |= VP_MUST_NOT_CUT;
 	return vr_outer_prepare(skb, pkt, o, kind) || vr_outer_take_tag(skb, o) ||
 	       vr_outer_grow(skb, o) ? -1 : 0;
 }

@@ -15,6 +15,7 @@
 #include "learn.h"
 #include "nd.h"
 #include "services.h"
+#include "tunnel.h"
 #include "udp_tunnel.h"
 
 /* A unicast MAC that no entry has. */
@@ -119,7 +120,7 @@ static __always_inline int vr_routed(struct __sk_buff *skb, struct vr_packet *pk
 	case VR_INET_LOOP:
 		return vr_drop(skb, pkt, VR_DROP_PKT_LOOP);
 	case VR_INET_TTL:
-		return vr_trap(skb, pkt, VR_TRAP_ZERO_TTL, 0);
+		return VR_TTL_OVER;
 	default:
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
 	}
@@ -257,7 +258,7 @@ __noinline int vr_nexthop(struct __sk_buff *skb, struct vr_packet *pkt)
 	case NH_TYPE_ENCAP:
 		return vr_encap(skb, pkt, nh);
 	case NH_TYPE_TUNNEL:
-		return nh->flags & NH_FLAG_TUNNEL_UDP ? vr_udp(skb, pkt) : vr_tunnel(skb, pkt);
+		return nh->flags & NH_FLAG_TUNNEL_UDP ? vr_udp(skb, pkt) : VR_TUNNEL;
 	case NH_TYPE_RECEIVE:
 		return vr_receive(skb, pkt, nh);
 	case NH_TYPE_L2_RECEIVE:

@@ -18,6 +18,7 @@ struct {
 	__type(value, struct vr_route);
 } inet SEC(".maps");
 
+#define VR_IP_DF	0x4000
 #define VR_IP_MF	0x2000
 #define VR_IP_OFFSET	0x1fff
 
@@ -49,6 +50,21 @@ static __always_inline struct iphdr *vr_inet_header(struct __sk_buff *skb, __u32
 static __always_inline int vr_is_fragment(const struct iphdr *ip)
 {
 	return ip->frag_off & bpf_htons(VR_IP_MF | VR_IP_OFFSET);
+}
+
+/* Makes the checksum of a header without options. */
+static __always_inline void vr_inet_sum(struct iphdr *ip)
+{
+	__u16 *half = (__u16 *)ip;
+	__u32 sum = 0;
+
+	ip->check = 0;
+#pragma unroll
+	for (int i = 0; i < 10; i++)
+		sum += half[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	ip->check = ~sum;
 }
 
 /* TTL - 1, with the checksum mended as RFC 1624 has it. */

@@ -136,6 +136,21 @@ static __always_inline int vr_input(struct __sk_buff *skb, struct vr_packet *pkt
 	}
 }
 
+/* From a netdevice that is no vif's. 0 for what came through the exception pair, or the packet
+ * has ended. */
+__noinline int vr_no_vif(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	if (!pkt)
+		return TC_ACT_SHOT;
+	if (!vr_cfg.exception_in || skb->ifindex != vr_cfg.exception_in)
+		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
+	if ((skb->mark & VR_AGAIN_MAGIC_MASK) != VR_AGAIN_MAGIC)
+		return vr_drop(skb, pkt, VR_DROP_INTERFACE_RX_DISCARD);
+	if (vr_cfg.events)
+		pkt->id = bpf_ktime_get_ns();
+	return 0;
+}
+
 /* A copy that dp-core sent to itself (again.h). */
 static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packet *pkt)
 {
@@ -167,6 +182,8 @@ static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packe
 		return vr_mirror_again(skb, pkt, param);
 	if (what == VR_AGAIN_FLOOD)
 		return vr_flood_again(skb, pkt, param, arg);
+	if (what == VR_AGAIN_ICMP)
+		return vr_icmp_again(skb, pkt, param);
 	return vr_trap(skb, pkt, param, arg);
 }
 

@@ -27,6 +27,9 @@
 #define VR_GO_ON	(-2)	/* not decided yet: apply pkt->nh */
 #define VR_GO_BRIDGE	(-4)	/* the same: look the frame up in pkt->vrf */
 #define VR_FLOOD	(-5)	/* pkt->nh is a composite whose members all get a copy */
+#define VR_TUNNEL	(-6)	/* pkt->nh is a tunnel */
+#define VR_TOO_LONG	(-7)	/* for the tunnel pkt->nh; skb->cb[4] is the MTU inside it */
+#define VR_TTL_OVER	(-8)	/* TTL or hop limit ends here */
 #define VR_MAX_LOOKUPS	4
 
 enum vr_packet_flag {
@@ -43,6 +46,8 @@ enum vr_packet_flag {
 	VP_MIRROR = 0x400,	/* a mirror's copy, which is never mirrored again */
 	VP_METADATA = 0x800,	/* and gets metadata; pkt->label is the mirror's index */
 	VP_MIRROR_LATER = 0x1000, /* to be mirrored once it is out of its tunnel */
+	VP_FITS = 0x2000,	/* the MTU was asked already */
+	VP_MUST_NOT_CUT = 0x4000, /* copies for tunnels: what is inside must not be cut */
 };
 
 /* At most the 48 bytes of an skb's control block, as in the system we follow. */
@@ -164,6 +169,14 @@ __noinline int vr_untag(struct __sk_buff *skb, struct vr_packet *pkt)
 		__type(value, type_);				\
 	} name_ SEC(".maps")
 
+#define VR_SCRATCH(name_, size_)				\
+	struct {						\
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);	\
+		__uint(max_entries, 1);				\
+		__uint(key_size, sizeof(__u32));		\
+		__uint(value_size, size_);			\
+	} name_ SEC(".maps")
+
 #define VR_HASH(name_, ktype_, type_, max_)			\
 	struct {						\
 		__uint(type, BPF_MAP_TYPE_HASH);		\
@@ -172,10 +185,15 @@ __noinline int vr_untag(struct __sk_buff *skb, struct vr_packet *pkt)
 		__type(value, type_);				\
 	} name_ SEC(".maps")
 
+/* as many as Linux sends in all (icmp_msgs_per_sec) */
+#define VR_ICMP_RATE	1000
+
 /* Written by Python while packets flow; dp-core only ever switches events off. */
 struct vr_config vr_cfg SEC(".data.config") = {
 	.abi_version = VR_ABI_VERSION,
 	.agent_vif = VR_VIF_NONE,
+	.icmp_rate = VR_ICMP_RATE,
+	.mss_clamp = VR_MSS_FROM_VM | VR_MSS_TO_VM,
 };
 
 const volatile __u32 vr_test_mode = 0;

@@ -160,7 +160,7 @@ __noinline int vr_output(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx
 		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
 	if (vr_is_host_type(out->type) && vr_to_host(skb, pkt, out))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-	if (vr_too_big(skb, out->ifindex))
+	if (!(pkt->flags & VP_FITS) && vr_too_big(skb, out->ifindex))
 		return vr_drop(skb, pkt, VR_DROP_TOO_BIG);
 	if (vr_wants_mirror(pkt, out))
 		vr_mirror(skb, pkt, out->mirror);
@@ -204,7 +204,8 @@ __noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 		return 0;
 	}
 	if (vr_too_big(skb, out->ifindex)) {
-		vr_drop_copy(skb, pkt, VR_DROP_TOO_BIG);
+		vr_drop_copy(skb, pkt, pkt->flags & VP_MUST_NOT_CUT ? VR_DROP_MCAST_DF_BIT
+								     : VR_DROP_TOO_BIG);
 		return 0;
 	}
 	if (out->type == VIF_TYPE_VIRTUAL_VLAN && vr_to_vlan(skb, out)) {

@@ -25,6 +25,8 @@ const volatile enum vr_bridge_flag vr_btf_bridge_flag = VR_BE_VALID;
 const volatile enum vr_drop_reason vr_btf_drop_reason = VR_DROP_INVALID;
 const volatile enum vr_trap_reason vr_btf_trap_reason = VR_TRAP_SWITCH;
 const volatile enum vr_event_kind vr_btf_event_kind = VR_EV_RX;
+const volatile enum vr_icmp_errors vr_btf_icmp_errors = VR_ICMP_ANSWER;
+const volatile enum vr_mss_clamp vr_btf_mss_clamp = VR_MSS_FROM_VM;
 const volatile enum vr_event_mask vr_btf_event_mask = VR_EVENT_DROPS;
 const volatile enum vr_verdict vr_btf_verdict = VR_VERDICT_NONE;
 const struct vr_event *const volatile vr_btf_event = 0;
@@ -65,38 +67,62 @@ static __always_inline int vr_is_again(struct __sk_buff *skb, const struct vr_pa
 	return !vr_is_host_type(pkt->vif_type) || vr_again_get(skb);
 }
 
-/* All of forwarding, for a packet that a vif's netdevice received. */
+/* A packet as a vif's netdevice received it. */
+static __always_inline int vr_received(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	int refused = 0;
+
+	if (__builtin_expect(pkt->features & VIF_FEATURE_SUBVIFS, 0))
+		refused = vr_enter_subvif(skb, pkt);
+	vr_count_rx(pkt->vif, vr_frame_len(skb));
+	if (__builtin_expect(refused, 0))
+		return vr_drop(skb, pkt, refused);
+	if (pkt->vif_flags & VIF_FLAG_MIRROR_RX)
+		vr_mirror_received(skb, pkt);
+	return vr_input(skb, pkt);
+}
+
+/* Stages that are begun from here, for the sake of the verifier's limits: eight frames, and
+ * 512 bytes of stack. */
+static __always_inline int vr_end(struct __sk_buff *skb, struct vr_packet *pkt, int verdict)
+{
+	if (verdict == VR_TUNNEL)
+		verdict = vr_tunnel(skb, pkt);
+	if (verdict >= 0)
+		return verdict;
+	switch (verdict) {
+	case VR_FLOOD:
+		return vr_flood(skb, pkt);
+	case VR_TOO_LONG:
+		return vr_too_long(skb, pkt);
+	case VR_TTL_OVER:
+		return vr_ttl_exceeded(skb, pkt);
+	default:
+		return vr_drop(skb, pkt, VR_DROP_PKT_LOOP);
+	}
+}
+
+/* All of forwarding, for a packet that a netdevice received. */
 SEC("tc")
 int vr_dpcore(struct __sk_buff *skb)
 {
 	struct vr_packet pkt = { .vif = VR_VIF_NONE, .xconnect = VR_VIF_NONE };
 	struct vr_vif *vif = vr_vif_by_ifindex(skb->ifindex);
-	int verdict = 0;
+	int verdict, again = 1;
 
-	if (!vif)
-		return vr_drop(skb, &pkt, VR_DROP_INVALID_IF);
-	vr_packet_init(skb, &pkt, vif);
-	if (vr_is_again(skb, &pkt)) {
-		verdict = vr_input_again(skb, &pkt);
+	if (__builtin_expect(!vif, 0)) {
+		verdict = vr_no_vif(skb, &pkt);
+		if (verdict)
+			return verdict;
 	} else {
-		if (__builtin_expect(pkt.features & VIF_FEATURE_SUBVIFS, 0))
-			verdict = vr_enter_subvif(skb, &pkt);
-		vr_count_rx(pkt.vif, vr_frame_len(skb));
-		if (__builtin_expect(verdict, 0))
-			return vr_drop(skb, &pkt, verdict);
-		if (pkt.vif_flags & VIF_FLAG_MIRROR_RX)
-			vr_mirror_received(skb, &pkt);
-		verdict = vr_input(skb, &pkt);
+		vr_packet_init(skb, &pkt, vif);
+		again = vr_is_again(skb, &pkt);
 	}
+	verdict = again ? vr_input_again(skb, &pkt) : vr_received(skb, &pkt);
 	for (int i = 0; i < VR_MAX_STEPS && vr_undecided(verdict); i++)
 		verdict = verdict == VR_GO_BRIDGE ? vr_bridge_input(skb, &pkt)
 						  : vr_nexthop(skb, &pkt);
-	/* from here, for the sake of the verifier's limit of eight frames */
-	if (verdict == VR_FLOOD)
-		return vr_flood(skb, &pkt);
-	if (vr_undecided(verdict))
-		return vr_drop(skb, &pkt, VR_DROP_PKT_LOOP);
-	return verdict;
+	return vr_end(skb, &pkt, verdict);
 }
 
 /* elements of vr_switch */

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from scapy.layers.inet import IP
+from scapy.packet import Raw
+
 from tests.model.const import BROADCAST, Drop, Trap
 from tests.model.packet import Copy
 from tests.model.state import mac
@@ -24,6 +27,7 @@ from .frames import (
     usual_port,
     vxlan,
 )
+from .frames6 import udp6
 from .table import Case, Names, copy, drop, flood, rows, trap_copy
 
 B, R, M = s.BLUE, s.RED_VRF, s.MCAST
@@ -122,6 +126,22 @@ TOO_LONG = flood(
     counts(B, 2, 2),
     ((B, BROADCAST),),
 )
+LONG_DF = eth(
+    BROADCAST, s.VM1_MAC, IP(src="10.1.1.1", dst="10.1.1.255", flags="DF") / Raw(bytes(1440))
+)
+LONG6 = eth(BROADCAST, s.VM1_MAC, udp6("ff05::77", size=1430))
+NOT_TO_BE_CUT = [
+    flood(
+        f"copies that do not fit, and must not be cut: {what}",
+        s.VM1,
+        frame,
+        [copy(s.VM2, frame), copy(s.UUF, frame)],
+        (*LOST, Drop.MCAST_DF_BIT, Drop.MCAST_DF_BIT),
+        counts(B, 2, 2),
+        ((B, BROADCAST),),
+    )
+    for what, frame in (("DF", LONG_DF), ("IPv6", LONG6))
+]
 LOCAL: Names = (
     (0, "receives"),
     (B, "l2_mcast_composites"),
@@ -188,4 +208,6 @@ BY_AGENT = [
     drop("no broadcast entry", s.AGENT, injected(FRAME, 500, 4, 1), Drop.L2_NO_ROUTE),
 ]
 
-CASES = rows(FROM_VM, BY_HOST, TOO_LONG, BY_TUNNEL, [case.with_agent() for case in BY_AGENT])
+CASES = rows(
+    FROM_VM, BY_HOST, TOO_LONG, NOT_TO_BE_CUT, BY_TUNNEL, [case.with_agent() for case in BY_AGENT]
+)

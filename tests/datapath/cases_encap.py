@@ -7,7 +7,6 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet, Raw
 
-from tests.model.const import Drop
 from tests.model.state import mac
 
 from . import states as s
@@ -23,7 +22,7 @@ from .frames import (
     tcp,
     usual_port,
 )
-from .table import Case, Macs, Names, drop, rows, tx
+from .table import Case, Macs, Names, rows, tx
 
 B, R = s.BLUE, s.RED_VRF
 UDP_MAC, GRE_MAC = mac("02:00:0a:01:01:04"), mac("02:00:0a:01:01:05")
@@ -211,19 +210,10 @@ def of_size(dst: bytes, length: int) -> bytes:
     return to(dst, ip(Z, size=length - 42))
 
 
-def big(name: str, dst: bytes, length: int, counter: str) -> Case:
-    """A frame that does not fit in its tunnel."""
-    frame = of_size(dst, length)
-    return drop(name, s.VM1, frame, Drop.TOO_BIG, ((B, counter),), ((B, dst),))
-
-
 SIZES = [
     vx("VXLAN: 1500 bytes outside", of_size(s.REMOTE_MAC, 1464), usual_port(Z)),
-    big("VXLAN: 1501 bytes outside", s.REMOTE_MAC, 1465, VM),
     mu("MPLSoUDP: 1500 bytes outside", of_size(UDP_MAC, 1468), usual_port(Z)),
-    big("MPLSoUDP: 1501 bytes outside", UDP_MAC, 1469, UM),
     gre("MPLSoGRE: 1500 bytes outside", of_size(GRE_MAC, 1472)),
-    big("MPLSoGRE: 1501 bytes outside", GRE_MAC, 1473, GM),
 ]
 
 CASES = rows(ODD, VXLAN_FRAMES, MPLS_FRAMES, ROUTED, SIZES)

@@ -75,19 +75,6 @@ VM = [
     delivered("a tag comes off", gw(tag(), udp6("fd00::2")), udp6("fd00::2", hops=63)),
     delivered("extension headers", gw(with_headers(64)), with_headers(63)),
     delivered("nothing behind the header", gw(bare(64)), bare(63)),
-    *(
-        case
-        for hops in (1, 0)
-        for case in trap(
-            f"hop limit {hops}",
-            s.VM1,
-            to("fd00::2", hops),
-            Trap.ZERO_TTL,
-            trapped(to("fd00::2", hops), s.VM1, B, 12),
-            (L2R,),
-            HIT,
-        )
-    ),
     *trap(
         "Resolve",
         s.VM1,

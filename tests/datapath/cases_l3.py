@@ -68,28 +68,6 @@ FROM_VM = [
     variant("a fragment", FRAGMENT / Raw(b"abcd"), FRAGMENT_OUT / Raw(b"abcd")),
     variant("a wrong checksum stays as wrong as it was", WRONG_SUM, WRONG_SUM_OUT),
     variant("a checksum that carries over", EDGE_SUM, EDGE_SUM_OUT),
-    *(
-        case
-        for ttl in (1, 0)
-        for case in trap(
-            f"TTL {ttl}",
-            s.VM1,
-            to("10.1.1.2", ttl),
-            Trap.ZERO_TTL,
-            trapped(to("10.1.1.2", ttl), s.VM1, B, 12),
-            (L2R,),
-            HIT,
-        )
-    ),
-    *trap(
-        "TTL 1 with a tag: the agent gets the frame as it was",
-        s.VM1,
-        gw(tag(), ip("10.1.1.2", ttl=1)),
-        Trap.ZERO_TTL,
-        trapped(gw(tag(), ip("10.1.1.2", ttl=1)), s.VM1, B, 12),
-        (L2R,),
-        HIT,
-    ),
     *trap(
         "Resolve: the agent alone, with the nexthop's number",
         s.VM1,

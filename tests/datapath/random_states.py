@@ -157,6 +157,8 @@ def random_state(seed: int) -> State:
     state = s.base(f"{PREFIX}{seed}", agent=seed % 2 == 0)
     state.nexthops = {0: state.nexthops[0]}
     state.routes, state.bridge = {}, {}
+    state.mss_from_vm, state.mss_to_vm = seed % 4 != 1, seed % 4 != 2
+    state.icmp_trap, state.exception = seed % 5 == 0, seed % 7 != 0
     state.add(*(_nexthop(r, number) for number in NEXTHOPS if r.random() < 0.9))
     macs = [mac for mac in MACS if not mac[0] & 1]
     for vrf in set(VRFS):

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from tests.model import packet as model
@@ -25,7 +25,7 @@ from tests.model.const import RouteFlag as ModelRouteFlag
 from tests.model.const import Trap, Verdict, VifType
 from tests.model.forward import forward
 from tests.model.state import Nexthop, State, Vif
-from vrouter.dpcore import libbpf, loader, records
+from vrouter.dpcore import exception, libbpf, loader, records
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.maps import open_map
@@ -168,7 +168,12 @@ class Rig:
         return entry.index
 
     def _program(self, state: State) -> None:
-        self.core.config.set(hash_seed=state.hash_seed, trap_rate=0)
+        # a model has no clock
+        self.core.config.set(hash_seed=state.hash_seed, trap_rate=0, icmp_rate=0)
+        clamp = int(state.mss_from_vm) | int(state.mss_to_vm) << 1
+        self.core.config.set(icmp_errors=int(state.icmp_trap), mss_clamp=clamp)
+        if state.exception:
+            self._add_pair()
         order = sorted(state.vifs.values(), key=lambda vif: _ORDER.index(vif.type))
         for vif in order:
             self._add_vif(vif)
@@ -216,6 +221,13 @@ class Rig:
         for index, qos in state.qos_maps.items():
             self.core.qos.put(records.QosMap(index=index, dscp=qos.dscp, dot1p=qos.dot1p))
 
+    def _add_pair(self) -> None:
+        _ip("link add vrx0 mtu 65535 type veth peer name vrx1 mtu 65535")
+        for end in ("vrx0", "vrx1"):
+            _ip(f"link set {end} up")
+        out, back = (socket.if_nametoindex(end) for end in ("vrx0", "vrx1"))
+        exception.tie(self.core, out, back)
+
     def _add_vif(self, vif: Vif) -> None:
         name = f"d{vif.idx}"
         if vif.parent is not None:
@@ -249,6 +261,8 @@ class Rig:
                 nh_id=vif.nh_id,
                 mirror=vif.mirror,
                 qos=vif.qos,
+                gateway=IPv4Address(vif.gateway) if any(vif.gateway) else None,
+                gateway6=IPv6Address(vif.gateway6) if any(vif.gateway6) else None,
             )
         )
         self._set_sources(vif)

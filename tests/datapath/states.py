@@ -59,6 +59,7 @@ SELF6, FAR6, OTHER6 = ip6("2001:db8::1"), ip6("2001:db8::2"), ip6("2001:db8::3")
 TOR_IP, PEER = ip("172.30.0.4"), ip("172.30.0.5")
 MIRRORED_MAC = mac("02:00:0a:01:01:26")
 HEARD_GROUP = mac("01:00:5e:01:02:03")
+GW_IP, GW_IP6 = ip("10.1.1.254"), ip6("fd00::fe")
 SEED = 0x5EED1234
 BLUE, RED_VRF, MCAST = 1, 2, 3
 TREE_VRF, GUARDED_VRF, TREE_VNI = 17, 18, 5555
@@ -107,7 +108,9 @@ def _vifs(agent: bool) -> list[Vif]:
     vifs = [
         Vif(FABRIC, VifType.PHYSICAL, NIC_MAC, 0, BOTH | joined, xconnect=HOST),
         Vif(HOST, VifType.HOST, NIC_MAC, 0, BOTH | joined, xconnect=FABRIC),
-        Vif(VM1, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, nh_id=11),
+        replace(
+            Vif(VM1, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, nh_id=11), gateway=GW_IP, gateway6=GW_IP6
+        ),
         Vif(VM2, VifType.VIRTUAL, GATEWAY, BLUE, BOTH, mcast_vrf=MCAST, nh_id=22),
         Vif(HEARS, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | VifFlag.IGMP),
         Vif(TREE, VifType.VIRTUAL, GATEWAY, TREE_VRF, BOTH),
@@ -488,3 +491,7 @@ ANYWHERE = IPv4Network("0.0.0.0/0")
 HEADLESS = base("headless", agent=False)
 WITH_AGENT = base("with-agent", agent=True)
 STATES = {state.name: state for state in (HEADLESS, WITH_AGENT)}
+# for those rows only that name them
+TRAPPING = replace(WITH_AGENT.copy("trapping"), icmp_trap=True)
+NO_PAIR = replace(HEADLESS.copy("no-pair"), exception=False, mss_from_vm=False, mss_to_vm=False)
+TABLE_STATES = STATES | {state.name: state for state in (TRAPPING, NO_PAIR)}

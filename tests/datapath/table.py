@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from tests.model.const import Drop, Trap, Verdict
 from tests.model.packet import Copy, Key, Outcome
+from tests.model.state import State
 
 from .rig import Rig, expected
 from .states import AGENT, HEADLESS, WITH_AGENT
@@ -72,6 +73,11 @@ class Case:
     def headless(self) -> Case:
         """The case, without an agent only."""
         return replace(self, states=(HEADLESS.name,))
+
+
+def only(state: State, *cases: Case) -> list[Case]:
+    """The cases, in that state only."""
+    return [replace(case, states=(state.name,)) for case in cases]
 
 
 Names = tuple[tuple[int, str], ...]

@@ -15,13 +15,16 @@ from . import (
     cases_decap,
     cases_ecmp,
     cases_encap,
+    cases_icmp,
     cases_inet6,
     cases_l3,
     cases_learn,
     cases_malformed,
     cases_mirror,
+    cases_mss,
     cases_nd,
     cases_over6,
+    cases_size,
     cases_source,
     cases_traps,
     cases_tree,
@@ -32,7 +35,7 @@ from . import (
 from .agree import first_difference
 from .packets import fit
 from .rig import Rig, rig
-from .states import STATES
+from .states import TABLE_STATES
 from .table import check
 
 TABLES = {
@@ -43,12 +46,15 @@ TABLES = {
     "decap": cases_decap.CASES,
     "ecmp": cases_ecmp.CASES,
     "encap": cases_encap.CASES,
+    "icmp": cases_icmp.CASES,
     "inet6": cases_inet6.CASES,
     "l3": cases_l3.CASES,
     "learn": cases_learn.CASES,
     "malformed": cases_malformed.CASES,
+    "mss": cases_mss.CASES,
     "nd": cases_nd.CASES,
     "over6": cases_over6.CASES,
+    "size": cases_size.CASES,
     "underlay6": cases_underlay6.CASES,
     "source": cases_source.CASES,
     "traps": cases_traps.CASES,
@@ -60,9 +66,9 @@ TABLES = {
 CUT_AT = range(14, 130)
 
 
-@pytest.fixture(scope="module", params=sorted(STATES))
+@pytest.fixture(scope="module", params=sorted(TABLE_STATES))
 def loaded(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    with rig(STATES[request.param]) as one:
+    with rig(TABLE_STATES[request.param]) as one:
         yield one
 
 

@@ -4,7 +4,7 @@
 from dataclasses import dataclass, field
 from itertools import product
 
-from . import nexthop, tunnel
+from . import fit, nexthop, tunnel
 from .const import Drop, Family, NhFlag, NhType, Trap
 from .packet import Outcome, Packet
 from .state import Member, Nexthop
@@ -210,5 +210,5 @@ def _copy_remote(packet: Packet, leaf: _Leaf, vni: int | None, wrapped: bool) ->
         packet.count_drop(built)
     else:
         was, packet.encapped = packet.encapped, True
-        packet.send_copy(*built)
+        fit.send_copy(packet, *built)
         packet.encapped = was

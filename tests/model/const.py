@@ -10,6 +10,7 @@ ETH_VLAN = (0x8100, 0x88A8)
 
 PROTO_ICMP = 1
 PROTO_IGMP = 2
+PROTO_ICMP = 1
 PROTO_TCP = 6
 PROTO_UDP = 17
 PROTO_GRE = 47
@@ -166,6 +167,7 @@ class Drop(IntEnum):
     INVALID_PROTOCOL = 22
     INTERFACE_RX_DISCARD = 23
     INVALID_MCAST_SOURCE = 24
+    MCAST_DF_BIT = 27
     INVALID_PACKET = 32
     CLONED_ORIGINAL = 35
     INVALID_VNID = 36
@@ -181,6 +183,8 @@ class Drop(IntEnum):
     ROUTER = 77
     BPDU = 78
     TRAP_LIMIT = 79
+    NO_EXCEPTION = 66
+    FRAG_NEEDED = 67
 
 
 class Trap(IntEnum):
@@ -193,6 +197,7 @@ class Trap(IntEnum):
     RESOLVE = 5
     L3_PROTOCOLS = 7
     DIAG = 8
+    HANDLE_DF = 11
     ZERO_TTL = 12
     ICMP_ERROR = 13
     ROUTER_ALERT = 16

@@ -4,7 +4,7 @@
 import struct
 from dataclasses import dataclass
 
-from . import nexthop
+from . import mss, nexthop
 from .const import (
     ETH_IPV4,
     ETH_IPV6,
@@ -209,6 +209,7 @@ def _deliver(
     least = ETH_LEN if is_l2 else 40 if payload[0] >> 4 == 6 else 20
     if room < least:
         raise BadPacketError
+    mss.to_vm(packet, at + (ETH_LEN if is_l2 else 0))
     packet.vrf = nh.vrf
     packet.mirror_received()
     return nexthop.apply(packet, nh.id)

@@ -3,8 +3,8 @@
 
 from collections.abc import Callable
 
-from . import nexthop
-from .const import ETH_IPV4, ETH_IPV6, MAX_LOOKUPS, Drop, NhType, Trap
+from . import icmp, nexthop
+from .const import ETH_IPV4, ETH_IPV6, MAX_LOOKUPS, Drop, NhType
 from .packet import Outcome, Packet
 from .state import Route
 from .wire import decrement_hop_limit, decrement_ttl, parse_ipv4, parse_ipv6
@@ -51,7 +51,7 @@ def route_or(packet: Packet, otherwise: Miss) -> Outcome:
     packet.l3 = True
     if _forwards(packet, found):
         if ttl <= 1:
-            return packet.trap(Trap.ZERO_TTL)
+            return icmp.time_exceeded(packet)
         packet.frame = packet.frame[:head] + decrement(packet.frame[head:])
     packet.frame = packet.frame[:12] + proto.to_bytes(2, "big") + packet.l3_data
     return nexthop.apply(packet, found.nh)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each type of nexthop does with a packet."""
 
-from . import arp, composite, decap, ecmp, l2, l3, learn, nd, qos, services, tunnel
+from . import arp, composite, decap, ecmp, fit, l2, l3, learn, nd, qos, services, tunnel
 from .const import (
     ETH_ARP,
     ETH_IPV4,
@@ -45,12 +45,12 @@ def apply(packet: Packet, nh_id: int) -> Outcome:
 
 
 def _tunnel(packet: Packet, nh: Nexthop) -> Outcome:
-    built = tunnel.tunnel(packet, nh)
+    built = tunnel.tunnel(packet, nh, clamp=True)
     if isinstance(built, Drop):
         return packet.drop(built)
     packet.mirror_sent(built[0], packet.frame)
     packet.encapped = True
-    return packet.send(*built)
+    return fit.send(packet, *built)
 
 
 def _udp(packet: Packet, nh: Nexthop) -> Outcome:

@@ -26,7 +26,8 @@ class Vif:
     `sources`: who may speak, None if that is not checked; `trusted`: what a checked vif may be
     besides ("dhcp", "router", "bridge"). `parent`, `vlan`, `ovlan`, `src_macs`: of a Virtual
     VLAN vif, which gets frames of that VLAN (and sender) of its parent, and sends with `ovlan`.
-    `mirror`: index for its flags MIRROR_RX and MIRROR_TX; `qos`: index of its QoS map.
+    `mirror`: index for its flags MIRROR_RX and MIRROR_TX; `qos`: index of its QoS map. `gateway`,
+    `gateway6`: the router's addresses towards the guest, all zeros: not known.
     """
 
     idx: int
@@ -46,6 +47,8 @@ class Vif:
     vlan: int | None = None
     ovlan: int | None = None
     src_macs: tuple[bytes, ...] = ()
+    gateway: bytes = bytes(4)
+    gateway6: bytes = bytes(16)
 
     @property
     def is_vm(self) -> bool:
@@ -161,7 +164,9 @@ class State:
     """All tables of one vRouter.
 
     Routes are keyed by IP version, VRF, prefix length and network address as a number, bridge entries
-    by VRF and MAC, the rest by number. `vrfs` is the size of the VRF counter table.
+    by VRF and MAC, the rest by number. `vrfs` is the size of the VRF counter table. `icmp_trap`:
+    ICMP errors are the agent's; `exception`: there is an exception pair; `mss_...`: whose
+    SYNs are clamped.
     """
 
     name: str
@@ -177,6 +182,10 @@ class State:
     agent_vif: int | None = None
     hash_seed: int = 0
     vrfs: int = 64
+    icmp_trap: bool = False
+    mss_from_vm: bool = True
+    mss_to_vm: bool = True
+    exception: bool = True
 
     def add(self, *things: "Vif | Nexthop | Route | BridgeEntry") -> "State":
         """Add records or replace those with the same key; returns itself."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encapsulation: MPLSoGRE, MPLSoUDP and VXLAN, over IPv4 or IPv6."""
 
-from . import qos
+from . import mss, qos
 from .const import (
     ETH_IPV4,
     ETH_IPV6,
@@ -55,11 +55,19 @@ def flow_label(packet: Packet, inner: Inner) -> int:
     return (_hash(packet, inner) or 0) & 0xFFFFF
 
 
-def tunnel(packet: Packet, nh: Nexthop, *, vni: int | None = None, wrapped: bool = False) -> Built:
+def tunnel(
+    packet: Packet,
+    nh: Nexthop,
+    *,
+    vni: int | None = None,
+    wrapped: bool = False,
+    clamp: bool = False,
+) -> Built:
     """The packet in the tunnel's outer headers, and the vif that it leaves by.
 
     `wrapped`: behind the label stand a zero control word and the headers of a VXLAN packet with
-    `vni` (multicast frames on the fabric's tree).
+    `vni` (multicast frames on the fabric's tree). `clamp`: its MSS is kept to what fits, if it is
+    a SYN.
     """
     if packet.outer_src == nh.dip:
         return Drop.PKT_LOOP
@@ -75,6 +83,8 @@ def tunnel(packet: Packet, nh: Nexthop, *, vni: int | None = None, wrapped: bool
         return Drop.INVALID_IF
     if kind == NhFlag.TUNNEL_VXLAN and packet.l3 and not nh.has(NhFlag.L3_VXLAN):
         return Drop.INVALID_NH
+    if clamp:
+        mss.from_vm(packet, _overhead(packet, nh, kind), vif)
     inner = parse_inner(packet.l2.proto, packet.l3_data)
     proto = PROTO_GRE if kind == NhFlag.TUNNEL_GRE else PROTO_UDP
     data = packet.l3_data if packet.l3 else packet.frame
@@ -123,6 +133,14 @@ def _wrap(packet: Packet, nh: Nexthop, inner: Inner, vni: int, frame: bytes, tos
     vxlan = udp(entropy_port(packet, inner, SPORT_MPLS_NO_HASH), UDP_VXLAN, head + frame)
     sip, dip = (bytes(4),) * 2 if nh.family == Family.INET6 else (nh.sip, nh.dip)
     return bytes(4) + outer_ipv4(PROTO_UDP, inner.ident, sip, dip, vxlan, tos)
+
+
+def _overhead(packet: Packet, nh: Nexthop, kind: NhFlag) -> int:
+    """Bytes from the outer IP header to the inner L3 header; of tags, none."""
+    ip_len = 40 if nh.family == Family.INET6 else 20
+    tunnel_len = {NhFlag.TUNNEL_VXLAN: 16, NhFlag.TUNNEL_UDP_MPLS: 12}.get(kind, 8)
+    ethernet = 0 if packet.l3 and kind != NhFlag.TUNNEL_VXLAN else 14
+    return ip_len + tunnel_len + ethernet
 
 
 def _payload(

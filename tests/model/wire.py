@@ -93,6 +93,7 @@ class IPv4:
     ident: int
     more_fragments: bool
     offset: int
+    dont_fragment: bool
     ttl: int
     proto: int
     src: bytes
@@ -118,6 +119,7 @@ def parse_ipv4(data: bytes) -> IPv4:
         ident,
         bool(frag & 0x2000),
         frag & 0x1FFF,
+        bool(frag & 0x4000),
         data[8],
         data[9],
         data[12:16],

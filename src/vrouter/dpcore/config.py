@@ -12,7 +12,10 @@ from .records import Config
 
 _NONE_WORD = VIF_NONE
 _WRITABLE = frozenset(
-    {"agent_vif", "hash_seed", "events", "spare_vifs", "spare_nexthops", "trap_rate", "qos_maps"}
+    {
+        *("agent_vif", "hash_seed", "events", "spare_vifs", "spare_nexthops", "trap_rate"),
+        *("qos_maps", "exception_out", "exception_in", "icmp_errors", "icmp_rate", "mss_clamp"),
+    }
 )
 
 
@@ -33,7 +36,9 @@ class ConfigTable:
         fields: dict[str, Any] = self._layout.unpack(self._memory)
         agent = fields["agent_vif"]
         fields["agent_vif"] = None if agent >= _NONE_WORD else agent
-        return Config(**{name: fields[name] for name in Config.__dataclass_fields__})
+        # one of an older release has fewer
+        known = Config.__dataclass_fields__.keys() & fields.keys()
+        return Config(**{name: fields[name] for name in known})
 
     def set(self, **values: int | None) -> None:
         """Writes the named fields; agent_vif=None: no agent.

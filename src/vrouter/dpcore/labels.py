@@ -236,6 +236,8 @@ DROP_GROUPS: Final[tuple[tuple[tuple[DropReason, str], ...], ...]] = (
         (_D.INVALID_ARP, "Invalid ARPs"),
         (_D.TOO_BIG, "Longer than MTU"),
         (_D.RECIRCULATION, "Recirculation Lost"),
+        (_D.NO_EXCEPTION, "No Exception Pair"),
+        (_D.FRAG_NEEDED, "Fragmentation Needed"),
     ),
     (
         (_D.SOURCE_MAC, "MAC not allowed"),

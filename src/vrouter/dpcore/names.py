@@ -188,6 +188,22 @@ class DropReason(IntEnum):
     ROUTER = 77
     BPDU = 78
     TRAP_LIMIT = 79
+    NO_EXCEPTION = 66
+    FRAG_NEEDED = 67
+
+
+class IcmpErrors(IntEnum):
+    """Who makes ICMP errors about the packets of guests."""
+
+    ANSWER = 0
+    TRAP = 1
+
+
+class MssClamp(IntFlag):
+    """Whose SYNs ask for no larger segments than the fabric takes."""
+
+    FROM_VM = 0x1
+    TO_VM = 0x2
 
 
 class TrapReason(IntEnum):
@@ -346,6 +362,8 @@ C_NAMES: Final[tuple[tuple[type[IntEnum] | type[IntFlag], str, str], ...]] = (
     (MirrorFlag, "vr_mirror_flag", "VR_MIRROR_"),
     (RouteFlag, "vr_route_flag", "VR_RT_"),
     (BridgeFlag, "vr_bridge_flag", "VR_BE_"),
+    (IcmpErrors, "vr_icmp_errors", "VR_ICMP_"),
+    (MssClamp, "vr_mss_clamp", "VR_MSS_"),
     (EventMask, "vr_event_mask", "VR_EVENT_"),
     (EventKind, "vr_event_kind", "VR_EV_"),
     (Verdict, "vr_verdict", "VR_VERDICT_"),

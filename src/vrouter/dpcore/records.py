@@ -46,6 +46,7 @@ class Vif:
     that `name` names (they differ for vhost0, where ifindex is the inner end of the
     pair). vrf 65535: none. mcast_vrf 65535: as vrf. xconnect: idx of the partner.
     peer: `ifindex` is a veth whose far end is in another network namespace.
+    gateway, gateway6: the router's addresses towards the guest, sources of ICMP errors to it.
     mtu 0: the default of the type. qos -1: set by an agent that wants none.
     features: SOURCES and SUBVIFS follow from other tables, not from a request.
     parent, vlan, ovlan, src_macs: of a Virtual VLAN vif, whose ifindex and os_ifindex are its
@@ -77,6 +78,8 @@ class Vif:
     mtu: int = 0
     features: VifFeature = NO_FEATURES
     src_macs: tuple[bytes, ...] = ()
+    gateway: IPv4Address | None = None
+    gateway6: IPv6Address | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,7 +252,9 @@ class VrfStats(_Sums):
 class Config:
     """What dp-core as a whole is told. agent_vif: idx, None = no agent. events: bits of
     EventMask. loaded_ns: CLOCK_BOOTTIME at load. trap_rate: traps a second that a vif may cause,
-    0 = any number."""
+    0 = any number. exception_out, exception_in: ifindexes of the exception pair, 0 = none.
+    icmp_errors: IcmpErrors. icmp_rate: of errors a second about the packets of one vif, 0 = no
+    limit. mss_clamp: bits of MssClamp."""
 
     abi_version: int
     agent_vif: int | None
@@ -260,3 +265,8 @@ class Config:
     spare_nexthops: int
     trap_rate: int
     qos_maps: int
+    exception_out: int = 0
+    exception_in: int = 0
+    icmp_errors: int = 0
+    icmp_rate: int = 0
+    mss_clamp: int = 0

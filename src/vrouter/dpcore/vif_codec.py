@@ -44,6 +44,8 @@ def pack_vif(layout: Layout, vif: Vif) -> bytes:
         mtu=vif.mtu,
         features=int(_features(vif)),
         ip6=vif.ip6.packed if vif.ip6 else bytes(16),
+        gateway=int(vif.gateway or 0),
+        gateway6=vif.gateway6.packed if vif.gateway6 else bytes(16),
         name=vif.name,
         src_macs=b"".join(vif.src_macs).ljust(6 * SRC_MACS, b"\0"),
     )
@@ -76,6 +78,8 @@ def unpack_vif(layout: Layout, value: bytes) -> Vif:
         mtu=fields["mtu"],
         features=VifFeature(fields["features"]) & ~VifFeature.FLAGS,
         src_macs=_macs(fields["src_macs"]),
+        gateway=IPv4Address(fields["gateway"]) if fields["gateway"] else None,
+        gateway6=IPv6Address(fields["gateway6"]) if any(fields["gateway6"]) else None,
     )
 
 

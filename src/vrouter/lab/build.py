@@ -210,6 +210,8 @@ def _vm(core: DpCore, lab: Lab, vm: Vm) -> None:
             nh_id=l3_encap(lab, vm),
             ip=IPv4Address(vm.ip),
             ip6=IPv6Address(vm.ip6),
+            gateway=IPv4Address(network.gateway),
+            gateway6=IPv6Address(network.gateway6),
             os_ifindex=link.ifindex,
             ifindex=link.ifindex,
             peer=True,

@@ -128,6 +128,14 @@ def _add_fields(parser: ToolParser) -> None:
         metavar="N",
         help="with --set: QoS map of what the vif receives, or none",
     )
+    add(
+        "--gateway",
+        action="append",
+        type=argtypes.host_ip,
+        metavar="IP",
+        help="the router's address towards the guest, of IPv4 or IPv6; may be given once for each: "
+        "the source of ICMP errors to the guest",
+    )
     add("--core", type=argtypes.cpu, metavar="N", help="show only what CPU N counted")
     add("--get-drop-stats", action="store_true", help="with --get: drops by reason")
     add(
@@ -173,7 +181,7 @@ USES = {
     "create": ("mac",),
     "add": (
         *("mac", "vrf", "type", "transport", "id", "xconnect"),
-        *("policy", "vhost_phys", "dhcp_enable"),
+        *("policy", "vhost_phys", "dhcp_enable", "gateway"),
         *("vif", "vlan", "ovlan", "src_mac", "flags"),
     ),
     "delete": (),

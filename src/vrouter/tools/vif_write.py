@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vrouter.dpcore.errors import DeviceError, NoSuchEntry, Refused, UsageError
 from vrouter.dpcore.labels import VIF_TRANSPORT_NAMES, VIF_TYPE_LABELS, VIF_TYPE_NAMES
@@ -23,6 +23,7 @@ SUPPORTED_TRANSPORTS = (VifTransport.ETH, VifTransport.VIRTUAL)
 # Flags that dp-core and the cross-connect set by themselves; a request says nothing of them.
 NOT_ASKED = VifFlag.XCONNECT | VifFlag.TX_CSUM | VifFlag.VLAN_OFFLOAD | VifFlag.GRO_NEEDED
 NOT_ASKED |= VifFlag.MRG_RXBUF | VifFlag.MIRROR_RX | VifFlag.MIRROR_TX
+_GATEWAYS = {4: "gateway", 6: "gateway6"}
 
 
 def create(args: argparse.Namespace) -> None:
@@ -85,7 +86,8 @@ def add(args: argparse.Namespace) -> None:
 
 def _over(before: Vif, wanted: Vif) -> Vif:
     """`wanted`, with what no option of the command speaks of as it was."""
-    unspoken = ("idx", "nh_id", "ip", "ip6", "mcast_vrf", "qos", "mirror", "mtu")
+    unspoken = ["idx", "nh_id", "ip", "ip6", "mcast_vrf", "qos", "mirror", "mtu"]
+    unspoken += [name for name in _GATEWAYS.values() if getattr(wanted, name) is None]
     kept = {name: getattr(before, name) for name in unspoken}
     crossed = before.flags & (VifFlag.XCONNECT | VifFlag.MIRROR_RX | VifFlag.MIRROR_TX)
     return replace(wanted, flags=wanted.flags | crossed, **kept)
@@ -98,7 +100,7 @@ def _same(before: Vif, wanted: Vif) -> bool:
     if not flags[1] & asked:
         flags = (flags[0] & ~asked, flags[1])
     keys: tuple[str, ...] = ("type", "vrf", "mac", "ifindex", "os_ifindex", "transport", "peer")
-    keys += ("parent", "vlan", "ovlan", "src_macs")
+    keys += ("parent", "vlan", "ovlan", "src_macs", *_GATEWAYS.values())
     partner = wanted.xconnect is None or wanted.xconnect == before.xconnect
     return (
         flags[0] == flags[1]
@@ -133,6 +135,7 @@ def _vif_of(core: DpCore, args: argparse.Namespace, transport: VifTransport) -> 
         xconnect=None if args.xconnect is None else _partner(core, args.xconnect),
         transport=transport,
         peer=kind == VifType.VIRTUAL and device.peer_elsewhere,
+        **_gateways(args),
     )
 
 
@@ -155,6 +158,16 @@ def _subvif_of(core: DpCore, args: argparse.Namespace) -> Vif:
         ovlan=args.vlan if args.ovlan is None else args.ovlan,
         src_macs=tuple(args.src_mac or ()),
     )
+
+
+def _gateways(args: argparse.Namespace) -> dict[str, Any]:
+    found = {}
+    for address in args.gateway or []:
+        name = _GATEWAYS[address.version]
+        if name in found:
+            raise UsageError(f"--gateway {address}: there is one of IPv{address.version} already")
+        found[name] = address
+    return found
 
 
 def _inner_end(name: str) -> LinkInfo:

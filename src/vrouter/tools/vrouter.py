@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vrouter.dpcore.errors import KernelLacks, Refused, UsageError, VrouterError
 from vrouter.lab import cli as lab_cli
-from vrouter.tools import argtypes, vrouter_vhost
+from vrouter.tools import argtypes, vrouter_settings, vrouter_vhost
 from vrouter.tools.common import (
     ToolParser,
     emit_json,
@@ -46,6 +46,8 @@ EXAMPLES = """\
                                a host whose vRouter is loaded, before vhost0
   vrouter --info               versions and table sizes
   vrouter --trap-rate 5000     let each vif cause 5000 traps a second
+  vrouter --icmp-errors trap   the agent tells guests of packets that went too far
+  vrouter --mss-clamp off      TCP of guests is not kept to what fits the fabric
 """
 
 Commands = Any  # argparse's _SubParsersAction, which has no public name
@@ -67,6 +69,7 @@ def build_parser() -> ToolParser:
         help="how many packets a second of each vif may go to the agent (default: 1000; 0: any "
         "number); those above it are counted as Traps over the limit",
     )
+    vrouter_settings.add_arguments(parser)
     parser.add_common()
     commands = parser.add_subparsers(dest="subcommand", metavar="COMMAND", title="commands")
     _add_load(commands)
@@ -150,8 +153,15 @@ def handle(args: argparse.Namespace) -> int | None:
 
         vrouter_info.show(args)
         return None
+    if vrouter_settings.given(args):
+        if args.handler is not None:
+            raise UsageError("settings stand alone; leave the command out")
+        vrouter_settings.write(args)
+        return None
     if args.handler is None:
-        raise UsageError("no command; give load, unload, status, vhost, trace, lab or --info")
+        raise UsageError(
+            "no command; give load, unload, status, vhost, trace, lab, --info or a setting"
+        )
     handler: Callable[[Any], int | None] = args.handler
     return handler(args)
 

@@ -12,6 +12,7 @@ from vrouter import __version__
 from vrouter.tools.common import emit_json, emit_lines, open_core
 from vrouter.tools.instance_info import registered
 from vrouter.tools.usage import Usage, table_usage
+from vrouter.tools.vrouter_settings import word
 
 LABELS = {
     "vifs": "Interfaces",
@@ -42,6 +43,9 @@ def show(args: argparse.Namespace) -> None:
         "agent_vif": config.agent_vif,
         "abi_version": config.abi_version,
         "trap_rate": config.trap_rate,
+        "icmp_errors": word("icmp_errors", config.icmp_errors),
+        "icmp_rate": config.icmp_rate,
+        "mss_clamp": word("mss_clamp", config.mss_clamp),
         "cpus": os.cpu_count(),
     }
     if args.json:
@@ -77,6 +81,9 @@ def info_lines(
     yield _line("Agent", "none" if agent is None else f"vif0/{agent}")
     yield _line("ABI version", runtime["abi_version"])
     yield _line("Traps a second of a vif", runtime["trap_rate"] or "any number")
+    yield _line("ICMP errors", runtime["icmp_errors"])
+    yield _line("ICMP errors a second", runtime["icmp_rate"])
+    yield _line("MSS clamp", runtime["mss_clamp"])
     yield _line("CPUs", runtime["cpus"])
     yield ""
     yield "Used/limit:"

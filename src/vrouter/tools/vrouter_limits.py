@@ -40,7 +40,7 @@ def limits(core: DpCore) -> list[Limit]:
     with contextlib.suppress(VrouterError), core.instance.enter_netns():
         # a namespace that is gone has no settings
         vifs = list(core.vifs.items())
-        found += [*_reverse_path(vifs), *_bridges(), *_mtus(vifs)]
+        found += [*_reverse_path(vifs), *_bridges(), *_mtus(vifs), *_exception_pair(core)]
         for vif in vifs:
             if vif.type == VifType.PHYSICAL:
                 found += _offloads(vif.name)
@@ -142,6 +142,21 @@ def _mtu(device: str) -> int:
         return netdev.mtu(device)
     except DeviceError:
         return 0
+
+
+def _exception_pair(core: DpCore) -> Iterator[Limit]:
+    config = core.config.get()
+    for ifindex in (config.exception_out, config.exception_in):
+        try:
+            name = netdev.name(ifindex) if ifindex else ""
+        except DeviceError:
+            name = ""
+        if name and netdev.is_up(name):
+            continue
+        why = "guests are not told of packets that are too long or went too far"
+        mend = f"ip link set {name} up" if name else "vrouter load"
+        yield Limit(name or "exception pair", "down" if name else "missing", why, mend)
+        return
 
 
 def _offloads(device: str) -> Iterator[Limit]:

@@ -78,7 +78,9 @@ def stale(core: DpCore) -> list[dict[str, str]]:
     found = [
         {
             "what": f"link of {pin}: its netdevice is gone",
-            "command": f"vif --name {name} --delete {pin.removeprefix('vif')}",
+            "command": f"vif --name {name} --delete {pin.removeprefix('vif')}"
+            if pin.startswith("vif")
+            else f"vrouter load --name {name}",
         }
         for pin in dead_links(core.instance)
     ]

@@ -9,11 +9,11 @@ _vrouter_words() {
     "nh") echo "-h --help --list --get --create --delete --type --vrf --oif --smac --dmac --sip --dip --sport --dport --l3_vxlan --cni --lbl --hash --l2 --mc --udp --vxlan --cmc --cen --cevpn --cfa --tor --ecmp --lu-ecmp --validate-src --uucf --pol --rpol --rlkup --root --ml --name --json --version" ;;
     "qosmap") echo "-h --help --dump-fc --get-fc --set-fc --dump-qos --get-qos --set-qos --delete-qos --dscp --mpls_qos --dotonep --queue --fc --name --json --version" ;;
     "rt") echo "-h --help --dump --get -c -d -b --monitor -v --vrf -f --family -p -l -e -n -t -r -x -P -T -F -M --name --json --version" ;;
-    "vif") echo "-h --help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --allow --trust --mirror --mirror-direction --qos --core --get-drop-stats --kernel --vif --vlan --ovlan --src-mac --flags --rate --name --json --version" ;;
+    "vif") echo "-h --help --list --get --create --add --delete --set --clear --mac --vrf --type --transport --id --xconnect --policy --vhost-phys --dhcp-enable --allow --trust --mirror --mirror-direction --qos --gateway --core --get-drop-stats --kernel --vif --vlan --ovlan --src-mac --flags --rate --name --json --version" ;;
     "vrfstats") echo "-h --help --get --dump --name --json --version" ;;
     "vrinfo") echo "-h --help --name --json --version" ;;
     "vrmemstats") echo "-h --help --name --json --version" ;;
-    "vrouter") echo "-h --help --info --trap-rate --name --json --version load unload status vhost trace lab" ;;
+    "vrouter") echo "-h --help --info --trap-rate --icmp-errors --icmp-rate --mss-clamp --name --json --version load unload status vhost trace lab" ;;
     "vrouter load") echo "-h --help --name --json --version --profile --size --object" ;;
     "vrouter unload") echo "-h --help --name --json --version" ;;
     "vrouter status") echo "-h --help --name --json --version" ;;
@@ -36,6 +36,8 @@ _vrouter_values() {
     "vif --type") echo "vhost agent physical virtual xenll gateway virtual-vlan stats monitoring" ;;
     "vif --transport") echo "virtual eth pmd socket" ;;
     "vif --mirror-direction") echo "rx tx both none" ;;
+    "vrouter --icmp-errors") echo "answer trap" ;;
+    "vrouter --mss-clamp") echo "both from-vm to-vm off" ;;
     "vrouter load --profile") echo "default small" ;;
     "vrouter lab up --encap") echo "vxlan mplsoudp mplsogre" ;;
     "vrouter lab up --forwarding") echo "l2 l3" ;;

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of a packet that is too long for its tunnel."""
+
+from . import icmp
+from .const import ETH_IPV4, ETH_IPV6, Drop, Trap
+from .packet import Outcome, Packet
+from .state import Vif
+from .wire import ETH_LEN, BadPacketError, parse_ipv4, parse_ipv6
+
+
+def must_not_cut(packet: Packet) -> bool:
+    """IPv4 with DF, and all IPv6; of what is a valid packet."""
+    proto = packet.l2.proto
+    try:
+        if proto == ETH_IPV4:
+            return parse_ipv4(packet.l3_data).dont_fragment
+        if proto == ETH_IPV6:
+            return bool(parse_ipv6(packet.l3_data))
+    except BadPacketError:
+        pass
+    return False
+
+
+def too_long(vif: Vif, frame: bytes) -> bool:
+    """Whether the vif's netdevice would not take it."""
+    return len(frame) - ETH_LEN > vif.mtu
+
+
+def send(packet: Packet, vif: Vif, frame: bytes) -> Outcome:
+    """Send the packet, in its outer headers, which may be too long."""
+    if not too_long(vif, frame):
+        return packet.send(vif, frame)
+    if must_not_cut(packet):
+        return _tell(packet, vif, frame)
+    return packet.drop(Drop.TOO_BIG)
+
+
+def send_copy(packet: Packet, vif: Vif, frame: bytes) -> None:
+    """The same of a copy for one of many: nobody is told."""
+    if not too_long(vif, frame):
+        packet.send_copy(vif, frame)
+    elif must_not_cut(packet):
+        packet.count_drop(Drop.MCAST_DF_BIT)
+    else:
+        packet.count_drop(Drop.TOO_BIG)
+
+
+def _tell(packet: Packet, vif: Vif, frame: bytes) -> Outcome:
+    """The MTU that the sender is told is the device's without all that the tunnel puts before
+    the packet."""
+    mtu = max(1, vif.mtu - (len(frame) - ETH_LEN - len(packet.l3_data)))
+    trap = packet.state.icmp_trap
+    packet.encapped = False
+    if packet.l2.tagged or packet.mirrored or not (trap or icmp.answers(packet)):
+        return packet.drop(Drop.TOO_BIG)
+    if trap:
+        return packet.trap(Trap.HANDLE_DF, mtu)
+    if packet.state.exception:
+        icmp.too_big(packet, mtu)
+    else:
+        packet.count_drop(Drop.NO_EXCEPTION)
+    return packet.drop(Drop.FRAG_NEEDED)
