@@ -58,15 +58,25 @@ static __always_inline int vr_is_host_type(__u8 type)
 /*
  * The kernel would drop a packet longer than the MTU after our verdict, with
  * no counter of ours; so it is asked before. Packets that every IPv4 link must
- * take whole (RFC 791: 68 bytes) are not worth the question.
+ * take whole (RFC 791: 68 bytes) are not worth the question. One VLAN tag is no
+ * part of what the MTU limits (IEEE 802.3, 3.2.7): one beside the frame is in no
+ * length anyway, and in the frame the kernel lets four bytes more pass.
  */
 static __always_inline int vr_too_big(struct __sk_buff *skb, __u32 ifindex)
 {
+	struct ethhdr *eth;
 	__u32 mtu = 0;
 
-	if (skb->len <= 68 + ETH_HLEN)
+	if (skb->len <= 68 + ETH_HLEN ||
+	    bpf_check_mtu(skb, ifindex, &mtu, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0) <= 0)
 		return 0;
-	return bpf_check_mtu(skb, ifindex, &mtu, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0) > 0;
+	if (skb->gso_size || skb->vlan_present)
+		return 1;
+	eth = vr_bytes(skb, 0, ETH_HLEN);
+	if (!eth || !vr_is_vlan(eth->h_proto))
+		return 1;
+	mtu = 0;
+	return bpf_check_mtu(skb, ifindex, &mtu, -4, 0) > 0;
 }
 
 #define VR_MAX_TAGS	8

@@ -39,6 +39,8 @@ IN = frame(dst=s.IN_SUB)
 OUT = eth(s.IN_SUB, OTHER, tag(101), ip("10.1.1.2"))
 DOUBLE = frame(tag(100), tag(7), ip("10.1.1.2"))
 INNER = frame(tag(7), ip("10.1.1.2"))
+LONG = frame(tag(100), tag(7), ip("10.1.1.2", size=1472))
+LONG_INNER = frame(tag(7), ip("10.1.1.2", size=1472))
 TO_ALL = frame(dst=b"\xff" * 6)
 SPOOFED = frame(tag(200), ip("10.1.1.2", "10.1.1.9"), src=s.VM1_MAC)
 
@@ -62,6 +64,11 @@ PARTS = [
         ),
     ),
     of(s.PARENT, s.SUB, tx("a tag behind the tag", s.PARENT, DOUBLE, s.VM2, INNER, L2, TO_VM2)),
+    of(
+        s.PARENT,
+        s.SUB,
+        tx("the same at full length", s.PARENT, LONG, s.VM2, LONG_INNER, L2, TO_VM2),
+    ),
     of(
         s.PARENT,
         s.SUB_CHECKED,

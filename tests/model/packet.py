@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from .const import Drop, Trap, Verdict, VifFlag, VifType
 from .state import Mirror, State, Vif
-from .wire import AGENT_HDR, ETH_LEN, L2, ether, parse_l2, strip_tags
+from .wire import AGENT_HDR, ETH_LEN, L2, TAG_LEN, ether, is_tagged, parse_l2, strip_tags
 
 Key = tuple[str | int, ...]
 """A counter's name: ("drop", reason), ("vif_drop", vif, reason), ("rx_packets", vif), rx_bytes,
@@ -105,6 +105,11 @@ class Packet:
         """Whether it came out of a tunnel."""
         return self.outer_src is not None
 
+    @property
+    def from_fabric(self) -> bool:
+        """Whether the fabric brought it: what a UDP tunnel wraps is a packet of this host."""
+        return self.vif.type == VifType.PHYSICAL and not self.encapped
+
     def count_vrf(self, name: str) -> None:
         """Add one to a counter of the packet's VRF."""
         if self.vrf < self.state.vrfs:
@@ -169,10 +174,11 @@ class Packet:
             self.deferred.append(Mirrored(self.vif, found, frame))
 
     def unsendable(self, vif: Vif | None, frame: bytes) -> Drop | None:
-        """Why a frame cannot leave by the vif, or None."""
+        """Why a frame cannot leave by the vif, or None. One VLAN tag is not part of the MTU."""
         if vif is None:
             return Drop.INVALID_IF
-        return Drop.TOO_BIG if len(frame) - ETH_LEN > vif.mtu else None
+        room = ETH_LEN + TAG_LEN if is_tagged(frame) else ETH_LEN
+        return Drop.TOO_BIG if len(frame) - room > vif.mtu else None
 
     def trap(self, reason: Trap, param: int = 0) -> Outcome:
         """Hand the frame to the agent; TRAP_NO_IF without one."""
