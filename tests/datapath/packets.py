@@ -70,6 +70,7 @@ def fit(data: bytes) -> bytes:
     vlan = (b"\x81\x00", b"\x88\xa8")
     least = {b"\x08\x00": 34, b"\x86\xdd": 54}.get(data[12:14], 14)
     if data[12:14] in vlan:
+        data = data.ljust(20, b"\0")
         least = 24 if data[16:18] in vlan else 20
     return data.ljust(least, b"\0")
 
