@@ -104,16 +104,24 @@ static __always_inline int vr_to_host(struct __sk_buff *skb, struct vr_packet *p
 	return 0;
 }
 
-/* What a Virtual VLAN vif does to a packet on its way into its parent's netdevice. */
-static __always_inline int vr_to_vlan(struct __sk_buff *skb, const struct vr_vif *out)
+/* Does the vif put a tag on what it sends? VLAN 0 stands for untagged. */
+static __always_inline int vr_is_tagging(const struct vr_vif *out)
 {
+	return out->type == VIF_TYPE_VIRTUAL_VLAN && out->ovlan;
+}
+
+/* What such a vif does to a packet on its way into its parent's netdevice. */
+static __always_inline int vr_to_vlan(struct __sk_buff *skb, const struct vr_packet *pkt,
+				      const struct vr_vif *out)
+{
+	__u16 tci = out->ovlan | (pkt->priority & 7) << VR_VLAN_PRIO_SHIFT;
 	struct ethhdr *eth = vr_bytes(skb, 0, ETH_HLEN);
 
 	/* In a tunnel's packet the kernel would take the outer header for the tag that
 	 * it knows of when the tag put on here comes off again. */
 	if (!eth || (vr_is_vlan((__be16)skb->protocol) && !vr_is_vlan(eth->h_proto)))
 		return -1;
-	return bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), out->ovlan) ? -1 : 0;
+	return bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), tci) ? -1 : 0;
 }
 
 /*
@@ -174,7 +182,7 @@ __noinline int vr_output(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx
 		return vr_drop(skb, pkt, VR_DROP_TOO_BIG);
 	if (vr_wants_mirror(pkt, out))
 		vr_mirror(skb, pkt, out->mirror);
-	if (out->type == VIF_TYPE_VIRTUAL_VLAN && vr_to_vlan(skb, out))
+	if (vr_is_tagging(out) && vr_to_vlan(skb, pkt, out))
 		return vr_drop(skb, pkt, VR_DROP_PUSH);
 	vr_count_tx(idx, vr_frame_len(skb));
 	vr_trace_out(skb, pkt, VR_EV_TX, idx);
@@ -217,7 +225,7 @@ __noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 		vr_drop_copy(skb, pkt, VR_DROP_TOO_BIG);
 		return 0;
 	}
-	if (out->type == VIF_TYPE_VIRTUAL_VLAN && vr_to_vlan(skb, out)) {
+	if (vr_is_tagging(out) && vr_to_vlan(skb, pkt, out)) {
 		vr_drop_copy(skb, pkt, VR_DROP_PUSH);
 		return 0;
 	}
@@ -226,7 +234,7 @@ __noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 	else
 		ret = bpf_clone_redirect(skb, out->ifindex, 0);
 	len = vr_frame_len(skb);
-	if (out->type == VIF_TYPE_VIRTUAL_VLAN)
+	if (vr_is_tagging(out))
 		vr_after_vlan(skb, pkt);
 	if (ret) {
 		vr_drop_copy(skb, pkt, ret < 0 ? VR_DROP_MCAST_CLONE_FAIL

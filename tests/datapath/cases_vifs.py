@@ -99,8 +99,10 @@ TAGGED_ANSWER = ASKED.sent[:12] + b"\x81\x00\x00\x65" + ASKED.sent[12:]
 ARP = [replace(of(s.PARENT, s.SUB, ASKED), frame=ASK_100, sent=TAGGED_ANSWER)]
 
 INJECTED = trapped(IN, s.SUB, B, 0)
+TO_NATIVE = trapped(PLAIN, s.SUB_NATIVE, B, 0)
 BY_AGENT = [
     tx("the agent sends by a part", s.AGENT, INJECTED, s.SUB, OUT).with_agent(),
+    tx("VLAN 0 is sent untagged", s.AGENT, TO_NATIVE, s.SUB_NATIVE, PLAIN).with_agent(),
 ]
 
 VGW_ASK = request("8.8.8.8", sha=s.ROUTER_MAC, spa="10.1.1.99")

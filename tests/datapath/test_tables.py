@@ -22,6 +22,7 @@ from . import (
     cases_mirror,
     cases_nd,
     cases_over6,
+    cases_qos,
     cases_source,
     cases_traps,
     cases_tree,
@@ -54,6 +55,7 @@ TABLES = {
     "traps": cases_traps.CASES,
     "vifs": cases_vifs.CASES,
     "mirror": cases_mirror.CASES,
+    "qos": cases_qos.CASES,
     "tree": cases_tree.CASES,
     "xconnect": cases_xconnect.CASES,
 }

@@ -26,11 +26,13 @@ class Copy:
     frame: bytes
 
 
-def tagged_for(vif: Vif, frame: bytes) -> bytes:
-    """The frame as it leaves by the vif: a Virtual VLAN vif puts its tag on."""
-    if vif.ovlan is None:
+def tagged_for(vif: Vif, frame: bytes, priority: int) -> bytes:
+    """The frame as it leaves by the vif: a Virtual VLAN vif puts its tag on, with the priority;
+    VLAN 0 stands for untagged."""
+    if not vif.ovlan:
         return frame
-    return frame[:12] + b"\x81\x00" + vif.ovlan.to_bytes(2, "big") + frame[12:]
+    tci = priority << 13 | vif.ovlan
+    return frame[:12] + b"\x81\x00" + tci.to_bytes(2, "big") + frame[12:]
 
 
 @dataclass(slots=True)
@@ -67,7 +69,7 @@ class Packet:
     `not_to_vms`, that it is ARP of another host's gateway; `diag`, that it is a probe of the
     agent's; `label_nh` is the nexthop that its label or VNI named. `mirrored`: it is a mirror's
     copy, which gets `metadata`; `encapped`: our outer header is on; `marks`: queue + 1 and
-    priority; `deferred`: copies for mirrors, which are sent once it has ended.
+    priority; `priority` is the 802.1p of a tag that was taken off; `deferred`: copies for mirrors, which are sent once it has ended.
     """
 
     state: State
@@ -86,6 +88,7 @@ class Packet:
     encapped: bool = False
     metadata: bytes = b""
     marks: tuple[int, int] = (0, 0)
+    priority: int | None = None
     deferred: list[Mirrored] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
     counters: "Counter[Key]" = field(default_factory=Counter)
@@ -138,7 +141,7 @@ class Packet:
         if vif is None or reason is not None:
             return self.drop(reason or Drop.INVALID_IF)
         self.mirror_sent(vif, frame)
-        frame = tagged_for(vif, frame)
+        frame = tagged_for(vif, frame, self._priority())
         self._count_tx(vif, frame)
         return self._end(Verdict.TX, vif.idx, 0, frame)
 
@@ -149,7 +152,7 @@ class Packet:
             self.count_drop(reason or Drop.INVALID_IF)
             return
         self.mirror_sent(vif, frame)
-        frame = tagged_for(vif, frame)
+        frame = tagged_for(vif, frame, self._priority())
         self._count_tx(vif, frame)
         self.copies.append(Copy(vif.idx, Verdict.TX, 0, frame))
 
@@ -162,6 +165,10 @@ class Packet:
         """A copy of what leaves by a vif with the flag, without our outer headers."""
         if vif.has(VifFlag.MIRROR_TX) and not self.encapped:
             self._mirror(vif, frame)
+
+    def _priority(self) -> int:
+        """The 802.1p of its forwarding class; without one, that of the tag that was taken off."""
+        return self.marks[1] if self.marks[0] else self.priority or 0
 
     def _mirror(self, vif: Vif, frame: bytes) -> None:
         """A copy is never copied again. No mirror of that index: INVALID_NH."""
