@@ -35,7 +35,8 @@ struct vr_again {
 	__u16 vif;
 	__u16 vrf;
 	__u8 vif_type;
-	__u8 pad[3];
+	__u8 priority;
+	__u8 pad[2];
 };
 
 #define VR_AGAIN_SLOTS		4096	/* more than a CPU's backlog holds (1000) */
@@ -79,6 +80,7 @@ static __always_inline int vr_send_again_by(struct __sk_buff *skb, const struct 
 	again->vif = pkt->vif;
 	again->vrf = pkt->vrf;
 	again->vif_type = pkt->vif_type;
+	again->priority = pkt->priority;
 	again->mark = VR_AGAIN_MAGIC | (seq & VR_AGAIN_SEQ_MASK) |
 		      (vr_generation ? VR_AGAIN_GENERATION : 0);
 	skb->mark = again->mark;

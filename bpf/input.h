@@ -165,6 +165,7 @@ static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packe
 	pkt->label = again->label;
 	pkt->tun_sip = again->tun_sip;
 	pkt->vif_type = again->vif_type;
+	pkt->priority = again->priority;
 	flags = again->flags;
 	skb->cb[0] = again->tun_sip6[0];
 	skb->cb[1] = again->tun_sip6[1];

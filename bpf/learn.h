@@ -12,6 +12,7 @@
 #define VR_LEARN_H
 
 #include "arp.h"
+#include "nd.h"
 
 #define VR_SPARE_TRIES	8
 
@@ -72,7 +73,8 @@ static __always_inline __u32 vr_learn_add(const struct vr_packet *pkt,
 }
 
 /* Did the packet come from where nexthop @id leads? If that cannot be said: yes. */
-static __always_inline int vr_came_from(const struct vr_packet *pkt, __u32 id)
+static __always_inline int vr_came_from(struct __sk_buff *skb, const struct vr_packet *pkt,
+					__u32 id)
 {
 	struct vr_nexthop *nh = vr_nh_get(id);
 
@@ -81,7 +83,7 @@ static __always_inline int vr_came_from(const struct vr_packet *pkt, __u32 id)
 	if (nh->type == NH_TYPE_ENCAP)
 		return !(pkt->flags & VP_FROM_TUNNEL) && nh->oif == pkt->vif;
 	if (nh->type == NH_TYPE_TUNNEL)
-		return pkt->flags & VP_FROM_TUNNEL && nh->dip == pkt->tun_sip;
+		return vr_tunnel_loops(skb, pkt, nh);
 	return 1;
 }
 
@@ -111,7 +113,7 @@ __noinline int vr_learn_mac(struct __sk_buff *skb, struct vr_packet *pkt)
 	key.vrf = pkt->vrf;
 	entry = vr_bridge_lookup(key.mac, pkt->vrf, &word);
 	if (entry && (VR_BE_FLAGS(word) & (VR_BE_MAC_NEW | VR_BE_MAC_MOVED) ||
-		      vr_came_from(pkt, VR_BE_NH(word))))
+		      vr_came_from(skb, pkt, VR_BE_NH(word))))
 		return 0;
 	if (!vr_trap_allowed(pkt->vif)) {
 		vr_drop_copy(skb, pkt, VR_DROP_TRAP_LIMIT);
@@ -124,22 +126,58 @@ __noinline int vr_learn_mac(struct __sk_buff *skb, struct vr_packet *pkt)
 	return 0;
 }
 
-/* Is the sender of an ARP packet one whose /32 is missing, or has another MAC? */
-static __always_inline int vr_is_new_neighbour(struct __sk_buff *skb, const struct vr_packet *pkt)
+/* Is @rt anything but the host route of who has @mac? */
+static __always_inline int vr_is_new_address(const struct vr_route *rt, __u32 plen, const __u8 *mac)
 {
-	struct vr_arp arp = {};
-	struct vr_route *rt;
-	const __u8 *mac;
+	const __u8 *stitched;
 	__u64 word;
 
+	if (!rt || rt->plen != plen)
+		return 1;
+	stitched = vr_stitched(rt, &word);
+	return !stitched || __builtin_memcmp(stitched, mac, ETH_ALEN);
+}
+
+/*
+ * What a solicitation says of its sender, and an advertisement of its target: the
+ * address, and the MAC in the option. Whoever looks for duplicates of an address does not
+ * have it yet, and without the option nobody learns a MAC (RFC 4861, 7.2.3 and 7.2.5).
+ */
+__noinline int vr_is_new_nd(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	struct vr_nd nd = {};
+	__u8 option, opt[8];
+	__u32 off;
+
+	if (!pkt || vr_nd_read(skb, pkt, &nd) || (nd.type != VR_ND_NS && nd.type != VR_ND_NA))
+		return 0;
+	option = nd.type == VR_ND_NA ? VR_ND_TARGET_LL : VR_ND_SOURCE_LL;
+	if (nd.type == VR_ND_NA)
+		nd.src = nd.target;
+	if (!(nd.src.hi | nd.src.lo))
+		return 0;
+	off = nd.options;
+	for (int i = 0; i < VR_ND_OPTIONS && off + sizeof(opt) <= nd.end; i++) {
+		if (bpf_skb_load_bytes(skb, off, opt, sizeof(opt)) || !opt[1])
+			return 0;
+		if (opt[0] == option && opt[1] == 1)
+			return vr_is_new_address(vr_inet6_lookup(pkt->vrf, &nd.src), 128, opt + 2);
+		off += opt[1] * 8;
+	}
+	return 0;
+}
+
+/* Does ARP or ND tell of an address whose host route is missing, or has another MAC? */
+static __always_inline int vr_is_new_neighbour(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	struct vr_arp arp = {};
+
+	if (pkt->proto == bpf_htons(ETH_P_IPV6))
+		return vr_is_new_nd(skb, pkt);
 	if (pkt->proto != bpf_htons(ETH_P_ARP) || vr_arp_read(skb, pkt, &arp) ||
 	    !vr_arp_addr(arp.spa))
 		return 0;
-	rt = vr_inet_lookup(pkt->vrf, vr_arp_addr(arp.spa));
-	if (!rt || rt->plen != 32)
-		return 1;
-	mac = vr_stitched(rt, &word);
-	return !mac || __builtin_memcmp(mac, arp.sha, ETH_ALEN);
+	return vr_is_new_address(vr_inet_lookup(pkt->vrf, vr_arp_addr(arp.spa)), 32, arp.sha);
 }
 
 #endif /* VR_LEARN_H */

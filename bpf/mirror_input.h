@@ -94,6 +94,7 @@ static __always_inline int vr_mirror_again(struct __sk_buff *skb, struct vr_pack
 	struct vr_nexthop *nh;
 
 	pkt->flags = (pkt->flags & VP_TAGGED) | VP_AGAIN | VP_MIRROR;
+	pkt->priority = 0;
 	if (!mirror)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
 	pkt->nh = mirror->nh;

@@ -18,7 +18,10 @@
 #define VR_ND_ROUTER	0x80000000u
 #define VR_ND_SOLICITED	0x40000000u
 #define VR_ND_OVERRIDE	0x20000000u
-#define VR_ND_TARGET_LL	2	/* option: link-layer address of the target */
+#define VR_ND_SOURCE_LL	1	/* options: link-layer address of the sender, */
+#define VR_ND_TARGET_LL	2	/* of the target */
+
+#define VR_ND_OPTIONS	6	/* of a message, that are looked at */
 
 #define VR_DHCP6_CLIENT	546
 
@@ -26,8 +29,10 @@
 struct vr_nd {
 	struct vr_in6 src;
 	struct vr_in6 target;	/* of a solicitation or an advertisement */
-	__u32 type;		/* 0: not ND */
-	__u32 multicast;	/* it is for ff02::/16 */
+	__u16 options;		/* where those of a solicitation or an advertisement begin */
+	__u16 end;		/* and where they end */
+	__u8 type;		/* 0: not ND */
+	__u8 multicast;		/* it is for ff02::/16 */
 };
 
 /* An advertisement, as it is sent. */
@@ -71,6 +76,8 @@ static __always_inline int vr_nd_read_msg(struct __sk_buff *skb, struct vr_nd *n
 	if (room < (__s32)sizeof(msg) || bpf_skb_load_bytes(skb, off, &msg, sizeof(msg)))
 		return -1;
 	nd->target = msg.target;
+	nd->options = off + sizeof(msg);
+	nd->end = off + room > 0xffff ? 0xffff : off + room;
 	return msg.code || vr_in6_is_multicast(&msg.target) || vr_in6_is_multicast(&nd->src) ? -1 : 0;
 }
 

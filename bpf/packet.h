@@ -67,7 +67,12 @@ struct vr_packet {
 	__u8 vif_flags;		/* low byte of the ingress vif's flags */
 	__u8 lookups;
 	__u8 features;		/* enum vr_vif_feature of the ingress vif */
+	__u8 priority;		/* 802.1p, of a tag that was taken off or of a forwarding class,
+				 * and VR_PRIORITY; 0 = none */
 };
+
+#define VR_PRIORITY		0x8
+#define VR_VLAN_PRIO_SHIFT	13
 
 _Static_assert(sizeof(struct vr_packet) <= 48, "vr_packet outgrew the control block");
 

@@ -35,13 +35,17 @@ static __always_inline int vr_qos_lookup(struct __sk_buff *skb, const struct vr_
 		*fc = map->dscp[vr_qos_tos(pkt->proto, head) >> 2 & 63];
 		return 0;
 	}
+	if (pkt->priority) {
+		*fc = map->dot1p[pkt->priority & 7];
+		return 0;
+	}
 	if (!(pkt->flags & VP_TAGGED))
 		return -1;
 	if (skb->vlan_present)
 		tci = bpf_htons(skb->vlan_tci);
 	else if (bpf_skb_load_bytes(skb, ETH_HLEN, &tci, sizeof(tci)))
 		return -1;
-	*fc = map->dot1p[bpf_ntohs(tci) >> 13 & 7];
+	*fc = map->dot1p[bpf_ntohs(tci) >> VR_VLAN_PRIO_SHIFT & 7];
 	return 0;
 }
 
@@ -69,6 +73,7 @@ __noinline int vr_qos_class(struct __sk_buff *skb, struct vr_packet *pkt)
 	/* the kernel takes a queue that is noted as one more than it is */
 	skb->queue_mapping = VR_FC_QUEUE(fc) + 1;
 	skb->priority = VR_FC_DOT1P(fc);
+	pkt->priority = VR_PRIORITY | VR_FC_DOT1P(fc);
 	if (vr_test_mode)
 		skb->cb[4] = (VR_FC_QUEUE(fc) + 1) << 16 | VR_FC_DOT1P(fc);
 	return fc;

@@ -12,7 +12,7 @@
 #ifndef VR_SOURCE_H
 #define VR_SOURCE_H
 
-#include "arp.h"
+#include "nd.h"
 #include "services.h"
 
 struct {
@@ -24,18 +24,11 @@ struct {
 } sources SEC(".maps");
 
 #define VR_MLD_REPORT		131
-#define VR_ND_RS		133
 #define VR_ND_RA		134
-#define VR_ND_NS		135
-#define VR_ND_NA		136
 #define VR_ND_REDIRECT		137
 #define VR_MLD2_REPORT		143
 
-#define VR_ND_OPT_SOURCE	1	/* options: a link-layer address */
-#define VR_ND_OPT_TARGET	2
-
 #define VR_EXT_HEADERS		6	/* more are taken for an attempt to hide */
-#define VR_ND_OPTIONS		6
 
 /* A stretch of an IPv6 packet, and what stands at its beginning. */
 struct vr_upper {
@@ -216,7 +209,7 @@ static __always_inline int vr_source_nd_options(struct __sk_buff *skb, const str
 	for (int i = 0; i < VR_ND_OPTIONS && off < end; i++) {
 		if (off + 8 > end || bpf_skb_load_bytes(skb, off, opt, sizeof(opt)) || !opt[1])
 			return VR_DROP_INVALID_PACKET;
-		if ((opt[0] == VR_ND_OPT_SOURCE || opt[0] == VR_ND_OPT_TARGET) &&
+		if ((opt[0] == VR_ND_SOURCE_LL || opt[0] == VR_ND_TARGET_LL) &&
 		    (!addr || !vr_source_has_ip6(pkt, opt + 2, addr)))
 			return VR_DROP_SOURCE_ND;
 		off += opt[1] * 8;

@@ -36,8 +36,8 @@ static __always_inline struct vr_vif *vr_subvif_find(const struct vr_vlan_key *k
 	return sub && vr_subvif_is(sub, key) ? sub : NULL;
 }
 
-/* The VLAN of a frame of @parent; -1 if it has none. */
-static __always_inline int vr_vlan_of(struct __sk_buff *skb, const struct vr_packet *pkt)
+/* VLAN and priority of a frame of @parent as in a tag; -1 if it has none. */
+static __always_inline int vr_tci_of(struct __sk_buff *skb, const struct vr_packet *pkt)
 {
 	struct vr_vif *parent;
 	__be16 tci;
@@ -47,9 +47,8 @@ static __always_inline int vr_vlan_of(struct __sk_buff *skb, const struct vr_pac
 		return parent && parent->flags & VIF_FLAG_NATIVE_VLAN ? 0 : -1;
 	}
 	if (skb->vlan_present)
-		return skb->vlan_tci & VR_VLAN_VID;
-	return bpf_skb_load_bytes(skb, ETH_HLEN, &tci, sizeof(tci)) ? -1
-								     : bpf_ntohs(tci) & VR_VLAN_VID;
+		return skb->vlan_tci;
+	return bpf_skb_load_bytes(skb, ETH_HLEN, &tci, sizeof(tci)) ? -1 : bpf_ntohs(tci);
 }
 
 /*
@@ -60,15 +59,15 @@ __noinline int vr_enter_subvif(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	struct vr_vlan_key key = {};
 	struct vr_vif *sub;
-	int vlan;
+	int tci;
 
 	if (!pkt || vr_parse_l2(skb, pkt))
 		return VR_DROP_INVALID_PACKET;
-	vlan = vr_vlan_of(skb, pkt);
-	if (vlan < 0 || bpf_skb_load_bytes(skb, ETH_ALEN, key.mac, sizeof(key.mac)))
+	tci = vr_tci_of(skb, pkt);
+	if (tci < 0 || bpf_skb_load_bytes(skb, ETH_ALEN, key.mac, sizeof(key.mac)))
 		return 0;
 	key.parent = pkt->vif;
-	key.vlan = vlan;
+	key.vlan = tci & VR_VLAN_VID;
 	sub = vr_subvif_find(&key);
 	if (!sub) {
 		__builtin_memset(key.mac, 0, sizeof(key.mac));
@@ -80,6 +79,8 @@ __noinline int vr_enter_subvif(struct __sk_buff *skb, struct vr_packet *pkt)
 	pkt->vrf = sub->vrf;
 	pkt->vif_flags = sub->flags;
 	pkt->features = sub->features;
+	if (pkt->flags & VP_TAGGED)
+		pkt->priority = VR_PRIORITY | (tci >> VR_VLAN_PRIO_SHIFT & 7);
 	/* the kernel refuses if a second tag is cut short */
 	return vr_untag(skb, pkt) ? VR_DROP_INVALID_PACKET : 0;
 }

@@ -58,15 +58,25 @@ static __always_inline int vr_is_host_type(__u8 type)
 /*
  * The kernel would drop a packet longer than the MTU after our verdict, with
  * no counter of ours; so it is asked before. Packets that every IPv4 link must
- * take whole (RFC 791: 68 bytes) are not worth the question.
+ * take whole (RFC 791: 68 bytes) are not worth the question. One VLAN tag is no
+ * part of what the MTU limits (IEEE 802.3, 3.2.7): one beside the frame is in no
+ * length anyway, and in the frame the kernel lets four bytes more pass.
  */
 static __always_inline int vr_too_big(struct __sk_buff *skb, __u32 ifindex)
 {
+	struct ethhdr *eth;
 	__u32 mtu = 0;
 
-	if (skb->len <= 68 + ETH_HLEN)
+	if (skb->len <= 68 + ETH_HLEN ||
+	    bpf_check_mtu(skb, ifindex, &mtu, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0) <= 0)
 		return 0;
-	return bpf_check_mtu(skb, ifindex, &mtu, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0) > 0;
+	if (skb->gso_size || skb->vlan_present)
+		return 1;
+	eth = vr_bytes(skb, 0, ETH_HLEN);
+	if (!eth || !vr_is_vlan(eth->h_proto))
+		return 1;
+	mtu = 0;
+	return bpf_check_mtu(skb, ifindex, &mtu, -4, 0) > 0;
 }
 
 #define VR_MAX_TAGS	8
@@ -94,16 +104,24 @@ static __always_inline int vr_to_host(struct __sk_buff *skb, struct vr_packet *p
 	return 0;
 }
 
-/* What a Virtual VLAN vif does to a packet on its way into its parent's netdevice. */
-static __always_inline int vr_to_vlan(struct __sk_buff *skb, const struct vr_vif *out)
+/* Does the vif put a tag on what it sends? VLAN 0 stands for untagged. */
+static __always_inline int vr_is_tagging(const struct vr_vif *out)
 {
+	return out->type == VIF_TYPE_VIRTUAL_VLAN && out->ovlan;
+}
+
+/* What such a vif does to a packet on its way into its parent's netdevice. */
+static __always_inline int vr_to_vlan(struct __sk_buff *skb, const struct vr_packet *pkt,
+				      const struct vr_vif *out)
+{
+	__u16 tci = out->ovlan | (pkt->priority & 7) << VR_VLAN_PRIO_SHIFT;
 	struct ethhdr *eth = vr_bytes(skb, 0, ETH_HLEN);
 
 	/* In a tunnel's packet the kernel would take the outer header for the tag that
 	 * it knows of when the tag put on here comes off again. */
 	if (!eth || (vr_is_vlan((__be16)skb->protocol) && !vr_is_vlan(eth->h_proto)))
 		return -1;
-	return bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), out->ovlan) ? -1 : 0;
+	return bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), tci) ? -1 : 0;
 }
 
 /*
@@ -164,7 +182,7 @@ __noinline int vr_output(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx
 		return vr_drop(skb, pkt, VR_DROP_TOO_BIG);
 	if (vr_wants_mirror(pkt, out))
 		vr_mirror(skb, pkt, out->mirror);
-	if (out->type == VIF_TYPE_VIRTUAL_VLAN && vr_to_vlan(skb, out))
+	if (vr_is_tagging(out) && vr_to_vlan(skb, pkt, out))
 		return vr_drop(skb, pkt, VR_DROP_PUSH);
 	vr_count_tx(idx, vr_frame_len(skb));
 	vr_trace_out(skb, pkt, VR_EV_TX, idx);
@@ -208,7 +226,7 @@ __noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 								     : VR_DROP_TOO_BIG);
 		return 0;
 	}
-	if (out->type == VIF_TYPE_VIRTUAL_VLAN && vr_to_vlan(skb, out)) {
+	if (vr_is_tagging(out) && vr_to_vlan(skb, pkt, out)) {
 		vr_drop_copy(skb, pkt, VR_DROP_PUSH);
 		return 0;
 	}
@@ -217,7 +235,7 @@ __noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 	else
 		ret = bpf_clone_redirect(skb, out->ifindex, 0);
 	len = vr_frame_len(skb);
-	if (out->type == VIF_TYPE_VIRTUAL_VLAN)
+	if (vr_is_tagging(out))
 		vr_after_vlan(skb, pkt);
 	if (ret) {
 		vr_drop_copy(skb, pkt, ret < 0 ? VR_DROP_MCAST_CLONE_FAIL

@@ -5,11 +5,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from scapy.layers.inet6 import (
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6NDOptDstLLAddr,
+    ICMPv6NDOptMTU,
+    ICMPv6NDOptSrcLLAddr,
+    IPv6,
+    IPv6ExtHdrHopByHop,
+    PadN,
+)
+from scapy.packet import Packet, Raw
+
 from tests.model.const import Drop, Trap
 from tests.model.state import mac
 
 from . import states as s
-from .frames import FAR_IP, OTHER_IP, eth, ip, reply, request, trapped, vxlan
+from .frames import FAR_IP, OTHER_IP, eth, ip, reply, request, text, trapped, vxlan
+from .frames6 import OTHER_IP6, na, vxlan6
 from .table import Case, drop, rows, trap, trap_copy, tx
 
 B = s.BLUE
@@ -42,12 +55,18 @@ INSIDE = eth(s.VM2_MAC, FAR_NEW, ip("10.1.1.2"))
 
 def by_tunnel(inside: bytes, source: str = FAR_IP) -> Case:
     """A frame to vm2 that another host brings to a network where senders are learnt."""
+    return by(vxlan(5010, inside, src=source), inside)
+
+
+def by(frame: bytes, inside: bytes) -> Case:
     counts = ((0, "receives"), (B, "vrf_translates"), *L2)
-    frame = vxlan(5010, inside, src=source)
     return tx("", s.FABRIC, frame, s.VM2, inside, counts, TO_VM2).with_agent()
 
 
 BY_TUNNEL = by_tunnel(INSIDE)
+AT_FAR6, MOVED6 = (
+    eth(s.VM2_MAC, mac(f"02:00:0a:01:01:{last}"), ip("10.1.1.2")) for last in (28, 13)
+)
 AT_HOME = eth(s.VM2_MAC, s.REMOTE_MAC, ip("10.1.1.2"))
 
 MACS = [
@@ -65,6 +84,24 @@ MACS = [
     named("a sender that is behind the tunnel that it comes by", by_tunnel(AT_HOME)),
     told(
         "a sender of another tunnel", by_tunnel(AT_HOME, OTHER_IP), Trap.MAC_MOVE, s.FABRIC, AT_HOME
+    ),
+    named(
+        "a sender that is behind the IPv6 tunnel that it comes by",
+        by(vxlan6(5010, AT_FAR6), AT_FAR6),
+    ),
+    told(
+        "a sender of another IPv6 tunnel",
+        by(vxlan6(5010, AT_FAR6, src=OTHER_IP6), AT_FAR6),
+        Trap.MAC_MOVE,
+        s.FABRIC,
+        AT_FAR6,
+    ),
+    told(
+        "a sender behind an IPv6 tunnel, by an IPv4 one",
+        by_tunnel(MOVED6),
+        Trap.MAC_MOVE,
+        s.FABRIC,
+        MOVED6,
     ),
 ]
 HEADLESS = [replace(of(NEW), name="no agent: nothing is learnt").headless()]
@@ -95,4 +132,72 @@ NEIGHBOURS = [
     *learnt("an ARP request likewise", ASK),
 ]
 
-CASES = rows(MACS, HEADLESS, NEIGHBOURS)
+STRANGER, COVERED6, BARE6 = "fd00::77", "fd00:2::1", "fd00::4"
+SAYS = ICMPv6NDOptDstLLAddr(lladdr=text(s.VM1_MAC))
+ASKS = ICMPv6NDOptSrcLLAddr(lladdr=text(s.VM1_MAC))
+NONCE = Raw(b"\x0e\x01nonce.")
+
+
+def message(inside: Packet, src: str, dst: str, *, hops: int = 255) -> bytes:
+    """A message of vm1's MAC to vm2, by unicast."""
+    return eth(s.VM2_MAC, s.VM1_MAC, IPv6(src=src, dst=dst, hlim=hops) / inside)
+
+
+def says(of: str, *options: Packet, src: str | None = None) -> bytes:
+    """An advertisement of an address."""
+    inside: Packet = ICMPv6ND_NA(R=0, S=1, O=1, tgt=of)
+    for option in options:
+        inside /= option
+    return message(inside, src or of, "fd00::2")
+
+
+def asks(src: str, *options: Packet, target: str = "fd00::2") -> bytes:
+    """A solicitation of an address."""
+    inside: Packet = ICMPv6ND_NS(tgt=target)
+    for option in options:
+        inside /= option
+    return message(inside, src, target)
+
+
+def passes(name: str, frame: bytes) -> Case:
+    return tx(name, s.NEIGHBOUR, frame, s.VM2, frame, L2, TO_VM2)
+
+
+def answers(name: str, ask: bytes, src: str = STRANGER) -> Case:
+    answer = na(ask, s.VM2_MAC, "fd00::2", src=src)
+    return tx(name, s.NEIGHBOUR, ask, s.NEIGHBOUR, answer, ((B, "arp_virtual_stitch"),))
+
+
+HOPS = IPv6ExtHdrHopByHop(options=[PadN(optdata=b"\0" * 4)])
+BEHIND = message(HOPS / ICMPv6ND_NA(tgt=STRANGER) / SAYS, STRANGER, "fd00::2")
+PLAIN = says(STRANGER, SAYS)
+TAGGED = PLAIN[:12] + b"\x81\x00\x00\x07" + PLAIN[12:]
+FORGED = message(ICMPv6ND_NA(tgt=STRANGER) / SAYS, STRANGER, "fd00::2", hops=64)
+OF_VM2 = ICMPv6NDOptDstLLAddr(lladdr=text(s.VM2_MAC))
+
+NEIGHBOURS6 = [
+    passes("an advertisement of what is known", says("fd00::1", SAYS)),
+    answers("a solicitation of what is known", asks("fd00::1", ASKS), "fd00::1"),
+    *learnt("an advertisement with another MAC", says("fd00::1", OF_VM2)),
+    *learnt("an advertisement without route", says(STRANGER, SAYS)),
+    *learnt("an advertisement with a shorter route", says(COVERED6, SAYS)),
+    *learnt("an advertisement whose route has no MAC", says(BARE6, SAYS)),
+    *learnt("of a solicitation the sender", asks(STRANGER, ASKS)),
+    *learnt("of an advertisement the target", says(STRANGER, SAYS, src="fd00::1")),
+    *learnt("behind another option", says(STRANGER, ICMPv6NDOptMTU(), SAYS)),
+    *learnt("the first of two", says("fd00::1", OF_VM2, SAYS)),
+    *learnt("behind another header", BEHIND),
+    passes("an advertisement without the option", says(STRANGER)),
+    passes("an advertisement with the other option", says(STRANGER, ASKS)),
+    answers("a solicitation with the other option", asks(STRANGER, SAYS)),
+    answers("a solicitation without the option", asks(STRANGER)),
+    passes("an option without length", says(STRANGER, Raw(bytes([14, 0]) + bytes(6)), SAYS)),
+    passes("the seventh option", says(STRANGER, *[NONCE] * 6, SAYS)),
+    *learnt("the sixth option", says(STRANGER, *[NONCE] * 5, SAYS)),
+    passes("an option that is cut short", says(STRANGER, Raw(b"\x02\x01" + s.VM1_MAC[:5]))),
+    *learnt("with a tag", TAGGED),
+    passes("duplicate address detection teaches nothing", asks("::", ASKS, target="fd00::77")),
+    drop("a malformed one is nobody's", s.NEIGHBOUR, FORGED, Drop.INVALID_ARP),
+]
+
+CASES = rows(MACS, HEADLESS, NEIGHBOURS, NEIGHBOURS6)

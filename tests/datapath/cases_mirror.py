@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mirrors and marks: what an analyzer gets, and how packets are classified."""
+"""Mirrors: what an analyzer gets."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from dataclasses import replace
 
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Dot1Q
-from scapy.packet import Packet, Raw
+from scapy.packet import Raw
 
 from tests.model.const import Drop
 from tests.model.packet import Copy
-from tests.model.state import mac
 
 from . import states as s
-from .frames import SELF_IP, entropy, eth, ip, sent_mplsoudp, sent_vxlan, usual_port, vxlan
+from .frames import SELF_IP, eth, ip, sent_vxlan, usual_port, vxlan
 from .table import Case, Macs, Names, copy, drop, rows, tx
 
 B = s.BLUE
@@ -97,42 +96,4 @@ TX = [
     ),
 ]
 
-
-def udp(dst: str, tos: int, ttl: int = 64) -> Packet:
-    """A UDP packet of vm1 with a TOS."""
-    head = IP(src="10.1.1.1", dst=dst, ttl=ttl, id=7, tos=tos)
-    return head / UDP(sport=1111, dport=2222, chksum=0) / Raw(b"data")
-
-
-def marked(name: str, tos: int, out: int, marks: tuple[int, int] = (0, 0)) -> Case:
-    """A frame for a VM of this host: DSCP written anew; `marks`: queue + 1 and priority."""
-    frame = eth(s.VM2_MAC, s.VM1_MAC, udp("10.1.1.2", tos))
-    sent = eth(s.VM2_MAC, s.VM1_MAC, udp("10.1.1.2", out))
-    return replace(tx(name, s.MARKED, frame, s.VM2, sent, INTO, TO_VM2), marks=marks)
-
-
-EF, AF11 = 46 << 2, 10 << 2
-REMOTE = mac("02:00:0a:01:01:04")
-
-
-def tunnelled(
-    name: str, vif: int, tos: int, outer: int, exp: int, marks: tuple[int, int] = (0, 0)
-) -> Case:
-    """A frame for another host: it keeps its own DSCP."""
-    frame = eth(REMOTE, s.VM1_MAC, udp("10.1.1.4", tos))
-    port = entropy("10.1.1.1", "10.1.1.4", 1111, 2222, 17, B)
-    sent = sent_mplsoudp(1040, frame, port, tos=outer, exp=exp)
-    counts: Names = ((B, "udp_mpls_tunnels"),)
-    return replace(tx(name, vif, frame, s.FABRIC, sent, counts, ((B, REMOTE),)), marks=marks)
-
-
-QOS = [
-    marked("DSCP 0 is of class 1: DSCP 46; ECN stays", 3, EF | 3, (4, 6)),
-    marked("DSCP 46 is of class 2: DSCP 10", EF, AF11, (1, 2)),
-    marked("a class that is not there changes nothing", 8 << 2, 8 << 2),
-    tunnelled("outer DSCP and EXP are those of the class", s.MARKED, 0, EF, 5, (4, 6)),
-    tunnelled("no congestion mark goes outside", s.MARKED, EF | 2, AF11, 1, (1, 2)),
-    tunnelled("no class: DSCP is copied, EXP is 0", s.VM1, EF | 1, EF, 0),
-    tunnelled("a class that is not there: the same", s.MARKED, 8 << 2, 8 << 2, 0),
-]
-CASES = rows(RX, TX, QOS)
+CASES = rows(RX, TX)

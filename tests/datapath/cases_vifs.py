@@ -39,6 +39,8 @@ IN = frame(dst=s.IN_SUB)
 OUT = eth(s.IN_SUB, OTHER, tag(101), ip("10.1.1.2"))
 DOUBLE = frame(tag(100), tag(7), ip("10.1.1.2"))
 INNER = frame(tag(7), ip("10.1.1.2"))
+LONG = frame(tag(100), tag(7), ip("10.1.1.2", size=1472))
+LONG_INNER = frame(tag(7), ip("10.1.1.2", size=1472))
 TO_ALL = frame(dst=b"\xff" * 6)
 SPOOFED = frame(tag(200), ip("10.1.1.2", "10.1.1.9"), src=s.VM1_MAC)
 
@@ -62,6 +64,11 @@ PARTS = [
         ),
     ),
     of(s.PARENT, s.SUB, tx("a tag behind the tag", s.PARENT, DOUBLE, s.VM2, INNER, L2, TO_VM2)),
+    of(
+        s.PARENT,
+        s.SUB,
+        tx("the same at full length", s.PARENT, LONG, s.VM2, LONG_INNER, L2, TO_VM2),
+    ),
     of(
         s.PARENT,
         s.SUB_CHECKED,
@@ -92,8 +99,10 @@ TAGGED_ANSWER = ASKED.sent[:12] + b"\x81\x00\x00\x65" + ASKED.sent[12:]
 ARP = [replace(of(s.PARENT, s.SUB, ASKED), frame=ASK_100, sent=TAGGED_ANSWER)]
 
 INJECTED = trapped(IN, s.SUB, B, 0)
+TO_NATIVE = trapped(PLAIN, s.SUB_NATIVE, B, 0)
 BY_AGENT = [
     tx("the agent sends by a part", s.AGENT, INJECTED, s.SUB, OUT).with_agent(),
+    tx("VLAN 0 is sent untagged", s.AGENT, TO_NATIVE, s.SUB_NATIVE, PLAIN).with_agent(),
 ]
 
 VGW_ASK = request("8.8.8.8", sha=s.ROUTER_MAC, spa="10.1.1.99")

@@ -30,6 +30,7 @@ MACS = [
     mac("33:33:00:00:00:01"),
     *(mac(f"02:00:0a:01:01:{last:02x}") for last in range(4, 22)),
     s.MIRRORED_MAC,
+    s.IN_MARKED,
     mac("02:00:0a:01:01:28"),
     s.HEARD_GROUP,
 ]
@@ -70,6 +71,7 @@ def fit(data: bytes) -> bytes:
     vlan = (b"\x81\x00", b"\x88\xa8")
     least = {b"\x08\x00": 34, b"\x86\xdd": 54}.get(data[12:14], 14)
     if data[12:14] in vlan:
+        data = data.ljust(20, b"\0")
         least = 24 if data[16:18] in vlan else 20
     return data.ljust(least, b"\0")
 
@@ -366,7 +368,7 @@ def valid(r: random.Random, state: State) -> tuple[int, bytes]:
         return vif.idx, fit(spoken(r))
     if vif.idx in (s.PARENT, s.NATIVE) and r.random() < 0.7:
         data = r.choice((spoken, frame, frame))(r)
-        tci = r.choice((100, 100, 200, 0, 300)) | r.choice((0, 0, 0xE000, 0x1000))
+        tci = r.choice((100, 100, 200, 400, 0, 300)) | r.choice((0, 0, 0xE000, 0x1000))
         tpid = r.choice((0x8100, 0x8100, 0x88A8))
         return vif.idx, fit(data[:12] + struct.pack("!HH", tpid, tci) + data[12:])
     return vif.idx, fit(frame(r))

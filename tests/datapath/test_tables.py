@@ -24,6 +24,7 @@ from . import (
     cases_mss,
     cases_nd,
     cases_over6,
+    cases_qos,
     cases_size,
     cases_source,
     cases_traps,
@@ -60,6 +61,7 @@ TABLES = {
     "traps": cases_traps.CASES,
     "vifs": cases_vifs.CASES,
     "mirror": cases_mirror.CASES,
+    "qos": cases_qos.CASES,
     "tree": cases_tree.CASES,
     "xconnect": cases_xconnect.CASES,
 }

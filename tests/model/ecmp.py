@@ -17,7 +17,6 @@ from .const import (
     HashField,
     NhFlag,
     NhType,
-    VifType,
 )
 from .hash import hash_two, hashlittle
 from .packet import Outcome, Packet
@@ -104,7 +103,7 @@ def _ingress(packet: Packet, nh: Nexthop) -> int:
     The one of the vif; for what the fabric brought, the one that the label named (without a
     label, this composite), and if that delivers to a vif, the one of that vif.
     """
-    if packet.vif.type != VifType.PHYSICAL:
+    if not packet.from_fabric:
         return packet.vif.nh_id
     named = nh.id if packet.label_nh is None else packet.label_nh
     found = packet.state.valid_nexthop(named)

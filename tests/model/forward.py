@@ -44,8 +44,11 @@ def forward(state: State, vif_idx: int, frame: bytes) -> Outcome:
         outcome = packet.drop(Drop.INVALID_IF)
         del outcome.counters["vif_drop", vif_idx, int(Drop.INVALID_IF)]
         return outcome
+    received = frame
     vif, frame = virtual.part(state, vif, frame)
     packet = Packet(state, vif, frame, vif.vrf)
+    if frame is not received:
+        packet.priority = received[14] >> 5
     packet.counters["rx_packets", vif.idx] = 1
     packet.counters["rx_bytes", vif.idx] = len(frame)
     try:

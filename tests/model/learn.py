@@ -6,7 +6,8 @@ The parameter of the traps, the entry's index, is 0 here: the model has no index
 
 from dataclasses import replace
 
-from .const import BROADCAST, ETH_ARP, NhType, Trap
+from . import nd
+from .const import BROADCAST, ETH_ARP, ETH_IPV6, ICMP6_NA, ICMP6_RS, NhType, Trap
 from .packet import Packet
 from .state import BridgeEntry
 from .wire import BadPacketError, parse_arp
@@ -46,17 +47,40 @@ def _from(packet: Packet, nh_id: int) -> bool:
 
 
 def is_new_neighbour(packet: Packet) -> bool:
-    """Whether it is ARP of a sender whose host route is missing, or has another MAC."""
-    if packet.l2.proto != ETH_ARP:
+    """Whether ARP or ND tells of an address whose host route is missing, or has another MAC."""
+    told = _told_by_nd(packet) if packet.l2.proto == ETH_IPV6 else _told_by_arp(packet)
+    if told is None:
         return False
+    address, mac = told
+    found = packet.state.lookup(packet.vrf, address)
+    if found is None or found.prefix.prefixlen != 8 * len(address):
+        return True
+    entry = packet.state.stitched(found)
+    return entry is None or entry.mac != mac
+
+
+def _told_by_arp(packet: Packet) -> tuple[bytes, bytes] | None:
+    """The sender's address and MAC."""
+    if packet.l2.proto != ETH_ARP:
+        return None
     try:
         arp = parse_arp(packet.l3_data)
     except BadPacketError:
-        return False
-    if arp.spa == bytes(4):
-        return False
-    found = packet.state.lookup(packet.vrf, arp.spa)
-    if found is None or found.prefix.prefixlen != 32:
-        return True
-    entry = packet.state.stitched(found)
-    return entry is None or entry.mac != arp.sha
+        return None
+    return None if arp.spa == bytes(4) else (arp.spa, arp.sha)
+
+
+def _told_by_nd(packet: Packet) -> tuple[bytes, bytes] | None:
+    """Of a solicitation the sender's address and the MAC in its option, of an advertisement the
+    target's. Who looks for duplicates of an address does not have it yet."""
+    try:
+        message = nd.parse(packet)
+    except nd.BadNdError:
+        return None
+    if message is None or message.type == ICMP6_RS:
+        return None
+    if message.type == ICMP6_NA:
+        address, mac = message.target, message.mac_of(nd.TARGET_LL)
+    else:
+        address, mac = message.src, message.mac_of(nd.SOURCE_LL)
+    return None if mac is None or address == bytes(16) else (address, mac)

@@ -22,6 +22,8 @@ from .packet import Outcome, Packet
 from .wire import IPV6_LEN, BadPacketError, IPv6, advertisement, parse_ipv6, upper_layer
 
 WELL_KNOWN = b"\xff\x02"
+SOURCE_LL, TARGET_LL = 1, 2
+MAX_OPTIONS = 6
 
 
 class BadNdError(Exception):
@@ -30,17 +32,31 @@ class BadNdError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Nd:
-    """A solicitation, an advertisement (with their target) or a router solicitation."""
+    """A solicitation, an advertisement (with their target and what follows it) or a router
+    solicitation."""
 
     type: int
     src: bytes
     dst: bytes
     target: bytes = b""
+    options: bytes = b""
 
     @property
     def dad(self) -> bool:
         """Whether the sender asks because it wants the address for itself."""
         return self.src in (bytes(16), self.target)
+
+    def mac_of(self, kind: int) -> bytes | None:
+        """The MAC in the first option of a kind, among the first six; None without one, or if an
+        option before it has no length (RFC 4861, 4.6)."""
+        rest = self.options
+        for _ in range(MAX_OPTIONS):
+            if len(rest) < 8 or not rest[1]:
+                return None
+            if rest[:2] == bytes([kind, 1]):
+                return rest[2:8]
+            rest = rest[rest[1] * 8 :]
+        return None
 
 
 def parse(packet: Packet) -> Nd | None:
@@ -72,7 +88,7 @@ def _checked(ip: IPv6, message: bytes) -> Nd:
     target = message[8:24]
     if target[0] == 0xFF or ip.src[0] == 0xFF:
         raise BadNdError
-    return Nd(message[0], ip.src, ip.dst, target)
+    return Nd(message[0], ip.src, ip.dst, target, message[24:])
 
 
 def _upper(packet: Packet, ip: IPv6) -> tuple[int, int] | None:

@@ -108,7 +108,7 @@ def rewritten(packet: Packet, nh: Nexthop) -> bytes:
 def _receive(packet: Packet, nh: Nexthop) -> Outcome:
     """What the underlay brings may be a tunnel's; all else goes to the host."""
     packet.count_vrf("receives")
-    if packet.vif.type == VifType.PHYSICAL and not packet.tunnelled and packet.l3:
+    if packet.from_fabric and not packet.tunnelled and packet.l3:
         return decap.demux(packet, nh)
     return to_host(packet, nh)
 

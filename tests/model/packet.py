@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from .const import Drop, Trap, Verdict, VifFlag, VifType
 from .state import Mirror, State, Vif
-from .wire import AGENT_HDR, ETH_LEN, L2, ether, parse_l2, strip_tags
+from .wire import AGENT_HDR, ETH_LEN, L2, TAG_LEN, ether, is_tagged, parse_l2, strip_tags
 
 Key = tuple[str | int, ...]
 """A counter's name: ("drop", reason), ("vif_drop", vif, reason), ("rx_packets", vif), rx_bytes,
@@ -26,11 +26,13 @@ class Copy:
     frame: bytes
 
 
-def tagged_for(vif: Vif, frame: bytes) -> bytes:
-    """The frame as it leaves by the vif: a Virtual VLAN vif puts its tag on."""
-    if vif.ovlan is None:
+def tagged_for(vif: Vif, frame: bytes, priority: int) -> bytes:
+    """The frame as it leaves by the vif: a Virtual VLAN vif puts its tag on, with the priority;
+    VLAN 0 stands for untagged."""
+    if not vif.ovlan:
         return frame
-    return frame[:12] + b"\x81\x00" + vif.ovlan.to_bytes(2, "big") + frame[12:]
+    tci = priority << 13 | vif.ovlan
+    return frame[:12] + b"\x81\x00" + tci.to_bytes(2, "big") + frame[12:]
 
 
 @dataclass(slots=True)
@@ -67,7 +69,7 @@ class Packet:
     `not_to_vms`, that it is ARP of another host's gateway; `diag`, that it is a probe of the
     agent's; `label_nh` is the nexthop that its label or VNI named. `mirrored`: it is a mirror's
     copy, which gets `metadata`; `encapped`: our outer header is on; `marks`: queue + 1 and
-    priority; `deferred`: copies for mirrors, which are sent once it has ended.
+    priority; `priority` is the 802.1p of a tag that was taken off; `deferred`: copies for mirrors, which are sent once it has ended.
     """
 
     state: State
@@ -86,6 +88,7 @@ class Packet:
     encapped: bool = False
     metadata: bytes = b""
     marks: tuple[int, int] = (0, 0)
+    priority: int | None = None
     deferred: list[Mirrored] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
     counters: "Counter[Key]" = field(default_factory=Counter)
@@ -104,6 +107,11 @@ class Packet:
     def tunnelled(self) -> bool:
         """Whether it came out of a tunnel."""
         return self.outer_src is not None
+
+    @property
+    def from_fabric(self) -> bool:
+        """Whether the fabric brought it: what a UDP tunnel wraps is a packet of this host."""
+        return self.vif.type == VifType.PHYSICAL and not self.encapped
 
     def count_vrf(self, name: str) -> None:
         """Add one to a counter of the packet's VRF."""
@@ -133,7 +141,7 @@ class Packet:
         if vif is None or reason is not None:
             return self.drop(reason or Drop.INVALID_IF)
         self.mirror_sent(vif, frame)
-        frame = tagged_for(vif, frame)
+        frame = tagged_for(vif, frame, self._priority())
         self._count_tx(vif, frame)
         return self._end(Verdict.TX, vif.idx, 0, frame)
 
@@ -144,7 +152,7 @@ class Packet:
             self.count_drop(reason or Drop.INVALID_IF)
             return
         self.mirror_sent(vif, frame)
-        frame = tagged_for(vif, frame)
+        frame = tagged_for(vif, frame, self._priority())
         self._count_tx(vif, frame)
         self.copies.append(Copy(vif.idx, Verdict.TX, 0, frame))
 
@@ -158,6 +166,10 @@ class Packet:
         if vif.has(VifFlag.MIRROR_TX) and not self.encapped:
             self._mirror(vif, frame)
 
+    def _priority(self) -> int:
+        """The 802.1p of its forwarding class; without one, that of the tag that was taken off."""
+        return self.marks[1] if self.marks[0] else self.priority or 0
+
     def _mirror(self, vif: Vif, frame: bytes) -> None:
         """A copy is never copied again. No mirror of that index: INVALID_NH."""
         if self.mirrored:
@@ -169,10 +181,11 @@ class Packet:
             self.deferred.append(Mirrored(self.vif, found, frame))
 
     def unsendable(self, vif: Vif | None, frame: bytes) -> Drop | None:
-        """Why a frame cannot leave by the vif, or None."""
+        """Why a frame cannot leave by the vif, or None. One VLAN tag is not part of the MTU."""
         if vif is None:
             return Drop.INVALID_IF
-        return Drop.TOO_BIG if len(frame) - ETH_LEN > vif.mtu else None
+        room = ETH_LEN + TAG_LEN if is_tagged(frame) else ETH_LEN
+        return Drop.TOO_BIG if len(frame) - room > vif.mtu else None
 
     def trap(self, reason: Trap, param: int = 0) -> Outcome:
         """Hand the frame to the agent; TRAP_NO_IF without one."""

@@ -12,7 +12,8 @@ from .wire import BadPacketError, parse_ipv4
 def class_of(packet: Packet) -> ForwardingClass | None:
     """The forwarding class of a packet, whose queue and priority it gets.
 
-    The map is that of the ingress vif; IP looks up its DSCP, another tagged frame its 802.1p. A
+    The map is that of the ingress vif; IP looks up its DSCP, another frame its 802.1p, which may
+    be that of a tag that is off already. A
     mirror's copy and what has our outer header already have no class.
     """
     qos = packet.state.qos_maps.get(packet.vif.qos)
@@ -23,6 +24,8 @@ def class_of(packet: Packet) -> ForwardingClass | None:
         if len(packet.l3_data) < 2:
             return None
         number = qos.dscp[tos_of(head.proto, packet.l3_data) >> 2]
+    elif packet.priority is not None:
+        number = qos.dot1p[packet.priority]
     elif head.tagged:
         number = qos.dot1p[packet.frame[14] >> 5]
     else:

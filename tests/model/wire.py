@@ -66,6 +66,11 @@ def parse_l2(frame: bytes) -> L2:
     return L2(frame[:6], frame[6:12], inner, True, ETH_LEN + TAG_LEN)
 
 
+def is_tagged(frame: bytes) -> bool:
+    """Whether the frame has a VLAN tag."""
+    return int.from_bytes(frame[12:14], "big") in ETH_VLAN
+
+
 def strip_tags(frame: bytes) -> bytes:
     """The frame without any VLAN tag; BadPacketError when one is cut short, or of too many."""
     for _ in range(MAX_TAGS):
