@@ -207,6 +207,9 @@ def test_vif_add(tools: Tools) -> None:
     assert "Allowed:none\n" in tools.out("vif --get 7")
     assert "is not checked" in tools.out("vif --set 7 --allow any")
     assert "Allowed:" not in tools.out("vif --get 7")
+    assert tools.out("vif --clear --id 7 --core 1") == (
+        "vif: cleared the counters of vif0/7 on CPU 1; drops are not counted by CPU\n"
+    )
     assert tools.out("vif --clear") == "vif: cleared the counters of 3 vifs\n"
     assert tools.out("vif --delete tap1") == "vif: deleted vif0/7 (tap1)\n"
     assert "nothing changed" in tools.out("vif --delete tap1")

@@ -74,9 +74,9 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "NOTES",
             "A packet that goes into a tunnel keeps its own marks; the outer header and the label "
             "get those of the class. Without a class the DSCP is copied to the outer header. What "
-            "goes to a vif of this host, or out untunnelled, is marked itself. What is no IP packet "
-            "goes by its 802.1p, also by that of the tag that a Virtual VLAN vif took off; the tag "
-            "that such a vif puts on has the class's.",
+            "goes to a vif of this host, or out untunnelled, is marked itself. What is no IP "
+            "packet goes by its 802.1p, also by that of the tag that a Virtual VLAN vif took off; "
+            "the tag that such a vif puts on has the class's.",
         ),
     ),
     "vif": (
