@@ -213,8 +213,9 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "TRACE",
             "A block for each packet: a line with its id and CPU, then a line for each event "
             "with the time since the packet came in, what happened (rx, decap, bridge, inet, "
-            "nexthop, encap, tx, copy, trap, drop, arp-reply), and the addresses: the inner ones "
-            "once it is decapsulated. Copies of one packet are events of it.",
+            "nexthop, encap, tx, copy, trap, drop, arp-reply), and the addresses, of IP and ARP: "
+            "the inner ones once it is decapsulated. The protocol of IPv6 is its first next "
+            "header. Copies of one packet are events of it.",
         ),
         (
             "JSON",
