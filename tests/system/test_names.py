@@ -79,7 +79,11 @@ def test_two_instances_never_touch_each_other(name: str) -> None:
     # its namespace goes, and comes back under the same name
     netns.delete(name)
     netns.create(name)
-    told = run(name, "load", "--profile", "small", "--name", name)
+    process = command(name, "load", "--profile", "small", "--name", name)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 3 and "is gone" in error and "add --here" in error
+    assert not instances[0].is_here() and ids(instances[1]) == second
+    told = run(name, "load", "--profile", "small", "--name", name, "--here")
     assert "loaded dp-core" in told and "a namespace that is gone" in told
     assert ids(instances[1]) == second
     with netns.enter(name):
