@@ -203,6 +203,8 @@ def test_vif_add(tools: Tools) -> None:
     assert "Allowed:02:00:00:00:00:02 no prefix\n" in shown and "Trusted:dhcp bridge\n" in shown
     one = json.loads(tools.out("vif --get 7 --json"))
     assert one["sources"][0] == {"mac": "02:00:00:00:00:01", "prefix": "10.1.1.1/32"}
+    one = tools.out("vif --set 7 --allow 02:00:00:00:00:01,10.1.1.1/32")
+    assert one.endswith("allowed 1 pair of MAC and prefix\n")
     assert tools.out("vif --set 7 --allow none").endswith("allowed none: nothing may speak\n")
     assert "Allowed:none\n" in tools.out("vif --get 7")
     assert "is not checked" in tools.out("vif --set 7 --allow any")
