@@ -6,7 +6,6 @@
 #define VR_INPUT_H
 
 #include "forward.h"
-#include "mirror_input.h"
 #include "subvif.h"
 #include "underlay6.h"
 #include "virtual.h"
