@@ -36,8 +36,8 @@ struct vr_event {
 	__u32 nh;
 	__u32 label;
 	__u32 len;
-	__be32 sip;
-	__be32 dip;
+	__u8 sip[16];		/* IPv4 and ARP: the first 4 bytes */
+	__u8 dip[16];
 	__u16 vif;
 	__u16 vrf;
 	__be16 eth_type;
@@ -45,7 +45,7 @@ struct vr_event {
 	__be16 dport;		/* ICMP echo: sequence number */
 	__u8 kind;		/* enum vr_event_kind */
 	__u8 reason;		/* drop or trap reason */
-	__u8 proto;
+	__u8 proto;		/* IPv6: the first next header */
 	__u8 vif_type;
 	__u16 cpu;
 };

@@ -12,7 +12,7 @@
 /* The tag that the kernel noted beside the frame: EtherType and tag; 0 = none. */
 static __always_inline __u32 vr_noted_tag(const struct __sk_buff *skb)
 {
-	return skb->vlan_present ? (__u32)bpf_ntohs(skb->vlan_proto) << 16 | skb->vlan_tci : 0;
+	return vr_has_noted_tag(skb) ? (__u32)bpf_ntohs(skb->vlan_proto) << 16 | skb->vlan_tci : 0;
 }
 
 /* Tells a test what was decided; costs nothing outside of tests. */

@@ -6,7 +6,6 @@
 #define VR_INPUT_H
 
 #include "forward.h"
-#include "mirror_input.h"
 #include "subvif.h"
 #include "underlay6.h"
 #include "virtual.h"
@@ -42,7 +41,7 @@ __noinline int vr_physical_input(struct __sk_buff *skb, struct vr_packet *pkt)
 	if (pkt->proto == bpf_htons(ETH_P_ARP))
 		return vr_arp_fabric(skb, pkt);
 	if (pkt->proto == bpf_htons(ETH_P_IPV6))
-		return vr_physical_input6(skb, pkt);
+		return vr_underlay_input6(skb, pkt);
 	if (pkt->proto != bpf_htons(ETH_P_IP) || vr_is_multicast(skb))
 		return vr_xconnect(skb, pkt);
 	if (pkt->vif_flags & VIF_FLAG_XCONNECT)
@@ -64,7 +63,7 @@ __noinline int vr_host_input(struct __sk_buff *skb, struct vr_packet *pkt)
 	if (pkt->proto == bpf_htons(ETH_P_ARP))
 		return vr_arp_host(skb, pkt);
 	if (pkt->proto == bpf_htons(ETH_P_IPV6))
-		return vr_host_input6(skb, pkt);
+		return vr_underlay_input6(skb, pkt);
 	if (pkt->proto != bpf_htons(ETH_P_IP) || vr_is_multicast(skb))
 		return vr_xconnect(skb, pkt);
 	return vr_inet_input(skb, pkt);

@@ -115,6 +115,14 @@ static __always_inline int vr_is_vlan(__be16 proto)
 	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
 }
 
+/* Has the kernel noted a tag beside the frame? The compiler is kept from working out the
+ * field's address, which is no context then. */
+static __always_inline int vr_has_noted_tag(const struct __sk_buff *skb)
+{
+	asm volatile("" : "+r"(skb));
+	return skb->vlan_present;
+}
+
 /* Sets proto, l3 and VP_TAGGED from the Ethernet header. 0, or -1 if cut short. */
 static __always_inline int vr_parse_l2(struct __sk_buff *skb, struct vr_packet *pkt)
 {
@@ -125,7 +133,7 @@ static __always_inline int vr_parse_l2(struct __sk_buff *skb, struct vr_packet *
 	pkt->l3 = ETH_HLEN;
 	pkt->proto = eth->h_proto;
 	pkt->flags &= ~(VP_TAGGED | VP_L3);
-	if (skb->vlan_present) {
+	if (vr_has_noted_tag(skb)) {
 		pkt->flags |= VP_TAGGED;
 		return 0;
 	}

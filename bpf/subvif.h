@@ -5,7 +5,7 @@
 #ifndef VR_SUBVIF_H
 #define VR_SUBVIF_H
 
-#include "vif.h"
+#include "mirror_input.h"
 
 VR_HASH(vif_vlans, struct vr_vlan_key, __u32, VR_MAX_VIFS);
 
@@ -75,6 +75,8 @@ __noinline int vr_enter_subvif(struct __sk_buff *skb, struct vr_packet *pkt)
 	}
 	if (!sub)
 		return 0;
+	if (pkt->vif_flags & VIF_FLAG_MIRROR_RX)
+		vr_mirror_received(skb, pkt);
 	pkt->vif = sub->idx;
 	pkt->vrf = sub->vrf;
 	pkt->vif_flags = sub->flags;

@@ -12,30 +12,74 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } events SEC(".maps");
 
-/* Addresses and ports, or identifier and sequence number of an ICMP echo. */
-static __always_inline void vr_event_flow(struct __sk_buff *skb, __u32 l3, struct vr_event *ev)
+/* ICMP: a message with an identifier and a sequence number? */
+static __always_inline int vr_event_is_echo(const struct vr_event *ev, __u8 type)
 {
-	struct iphdr ip;
+	if (ev->proto == IPPROTO_ICMP)
+		return 1;
+	return ev->proto == IPPROTO_ICMPV6 && (type == 128 || type == 129);
+}
+
+/* Ports, or identifier and sequence number of an ICMP echo. */
+static __always_inline void vr_event_ports(struct __sk_buff *skb, __u32 off, struct vr_event *ev)
+{
 	struct {
 		__u8 type, code;
 		__be16 sum;
 		__be16 id, seq;
 	} l4 = {};
 
-	if (ev->eth_type != bpf_htons(ETH_P_IP) || bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+	if (bpf_skb_load_bytes(skb, off, &l4, sizeof(l4)))
 		return;
-	ev->sip = ip.saddr;
-	ev->dip = ip.daddr;
-	ev->proto = ip.protocol;
-	if (bpf_skb_load_bytes(skb, l3 + ip.ihl * 4, &l4, sizeof(l4)))
-		return;
-	if (ip.protocol == IPPROTO_ICMP) {
+	if (vr_event_is_echo(ev, l4.type)) {
 		ev->sport = l4.id;
 		ev->dport = l4.seq;
-	} else if (ip.protocol == IPPROTO_TCP || ip.protocol == IPPROTO_UDP) {
+	} else if (ev->proto == IPPROTO_TCP || ev->proto == IPPROTO_UDP) {
 		ev->sport = ((__be16 *)&l4)[0];
 		ev->dport = ((__be16 *)&l4)[1];
 	}
+}
+
+static __always_inline void vr_event_inet(struct __sk_buff *skb, __u32 l3, struct vr_event *ev)
+{
+	struct iphdr ip;
+
+	if (bpf_skb_load_bytes(skb, l3, &ip, sizeof(ip)))
+		return;
+	__builtin_memcpy(ev->sip, &ip.saddr, sizeof(ip.saddr));
+	__builtin_memcpy(ev->dip, &ip.daddr, sizeof(ip.daddr));
+	ev->proto = ip.protocol;
+	vr_event_ports(skb, l3 + ip.ihl * 4, ev);
+}
+
+/* Nothing behind extension headers: this is called where no call may follow. */
+static __always_inline void vr_event_inet6(struct __sk_buff *skb, __u32 l3, struct vr_event *ev)
+{
+	if (bpf_skb_load_bytes(skb, l3 + offsetof(struct ipv6hdr, saddr), ev->sip,
+			       sizeof(ev->sip) + sizeof(ev->dip)) ||
+	    bpf_skb_load_bytes(skb, l3 + offsetof(struct ipv6hdr, nexthdr), &ev->proto, 1))
+		return;
+	vr_event_ports(skb, l3 + sizeof(struct ipv6hdr), ev);
+}
+
+_Static_assert(offsetof(struct vr_event, dip) == offsetof(struct vr_event, sip) + 16,
+	       "both addresses are read at once");
+
+/* Sender and target of ARP, RFC 826. */
+static __always_inline void vr_event_arp(struct __sk_buff *skb, __u32 l3, struct vr_event *ev)
+{
+	if (!bpf_skb_load_bytes(skb, l3 + 14, ev->sip, 4))
+		bpf_skb_load_bytes(skb, l3 + 24, ev->dip, 4);
+}
+
+static __always_inline void vr_event_flow(struct __sk_buff *skb, __u32 l3, struct vr_event *ev)
+{
+	if (ev->eth_type == bpf_htons(ETH_P_IP))
+		vr_event_inet(skb, l3, ev);
+	else if (ev->eth_type == bpf_htons(ETH_P_IPV6))
+		vr_event_inet6(skb, l3, ev);
+	else if (ev->eth_type == bpf_htons(ETH_P_ARP))
+		vr_event_arp(skb, l3, ev);
 }
 
 /* Emits one event; @vif is the vif that it is about. */

@@ -45,8 +45,15 @@ static __always_inline int vr_physical_xconnected6(struct __sk_buff *skb, struct
 	return VR_GO_ON;
 }
 
-/* IPv6 of the fabric. */
-__noinline int vr_physical_input6(struct __sk_buff *skb, struct vr_packet *pkt)
+/* ND of the underlay, by where it came from. */
+static __always_inline int vr_underlay_nd(struct __sk_buff *skb, struct vr_packet *pkt,
+					  const struct vr_nd *nd)
+{
+	return pkt->flags & VP_FROM_FABRIC ? vr_nd_fabric(skb, pkt, nd) : vr_nd_host(skb, pkt, nd);
+}
+
+/* IPv6 of the fabric, or of a host that is not cross-connected. */
+__noinline int vr_underlay_input6(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	struct ipv6hdr *ip6;
 	struct vr_nd nd = {};
@@ -60,7 +67,7 @@ __noinline int vr_physical_input6(struct __sk_buff *skb, struct vr_packet *pkt)
 		if (vr_nd_read(skb, pkt, &nd))
 			return vr_drop(skb, pkt, VR_DROP_INVALID_ARP);
 		if (nd.type)
-			return vr_nd_fabric(skb, pkt, &nd);
+			return vr_underlay_nd(skb, pkt, &nd);
 	}
 	ip6 = vr_inet6_header(skb, pkt->l3);
 	if (!ip6)
@@ -70,30 +77,6 @@ __noinline int vr_physical_input6(struct __sk_buff *skb, struct vr_packet *pkt)
 		return vr_xconnect(skb, pkt);
 	if (pkt->vif_flags & VIF_FLAG_XCONNECT)
 		return vr_physical_xconnected6(skb, pkt, &dst);
-	return vr_route6_or_xconnect(skb, pkt);
-}
-
-/* IPv6 of the host. */
-__noinline int vr_host_input6(struct __sk_buff *skb, struct vr_packet *pkt)
-{
-	struct ipv6hdr *ip6;
-	struct vr_nd nd = {};
-	struct vr_in6 dst;
-
-	if (!pkt)
-		return TC_ACT_SHOT;
-	if (!vr_inet6_in_use(pkt->vrf))
-		return vr_xconnect(skb, pkt);
-	if (vr_nd_read(skb, pkt, &nd))
-		return vr_drop(skb, pkt, VR_DROP_INVALID_ARP);
-	if (nd.type)
-		return vr_nd_host(skb, pkt, &nd);
-	ip6 = vr_inet6_header(skb, pkt->l3);
-	if (!ip6)
-		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-	vr_in6_copy(&dst, &ip6->daddr);
-	if (vr_is_multicast(skb) || vr_is_on_link6(&dst))
-		return vr_xconnect(skb, pkt);
 	return vr_route6_or_xconnect(skb, pkt);
 }
 

@@ -70,7 +70,7 @@ static __always_inline int vr_too_big(struct __sk_buff *skb, __u32 ifindex)
 	if (skb->len <= 68 + ETH_HLEN ||
 	    bpf_check_mtu(skb, ifindex, &mtu, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0) <= 0)
 		return 0;
-	if (skb->gso_size || skb->vlan_present)
+	if (skb->gso_size || vr_has_noted_tag(skb))
 		return 1;
 	eth = vr_bytes(skb, 0, ETH_HLEN);
 	if (!eth || !vr_is_vlan(eth->h_proto))
@@ -166,6 +166,19 @@ static __always_inline int vr_wants_mirror(const struct vr_packet *pkt, const st
 	return out->flags & VIF_FLAG_MIRROR_TX && !(pkt->flags & (VP_ENCAPPED | VP_MIRROR));
 }
 
+/* What a part of a vif sends is sent by that vif too. */
+static __always_inline void vr_mirror_parent(struct __sk_buff *skb, struct vr_packet *pkt,
+					     const struct vr_vif *out)
+{
+	struct vr_vif *parent;
+
+	if (out->type != VIF_TYPE_VIRTUAL_VLAN)
+		return;
+	parent = vr_vif_get(out->parent);
+	if (parent && vr_wants_mirror(pkt, parent))
+		vr_mirror(skb, pkt, parent->mirror);
+}
+
 /* Sends the packet out of vif @idx; the packet is gone afterwards. */
 __noinline int vr_output(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx)
 {
@@ -184,6 +197,7 @@ __noinline int vr_output(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx
 		vr_mirror(skb, pkt, out->mirror);
 	if (vr_is_tagging(out) && vr_to_vlan(skb, pkt, out))
 		return vr_drop(skb, pkt, VR_DROP_PUSH);
+	vr_mirror_parent(skb, pkt, out);
 	vr_count_tx(idx, vr_frame_len(skb));
 	vr_trace_out(skb, pkt, VR_EV_TX, idx);
 	vr_test_verdict(skb, VR_VERDICT_TX, idx, 0);
@@ -235,6 +249,8 @@ __noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 	else
 		ret = bpf_clone_redirect(skb, out->ifindex, 0);
 	len = vr_frame_len(skb);
+	if (!ret)
+		vr_mirror_parent(skb, pkt, out);
 	if (vr_is_tagging(out))
 		vr_after_vlan(skb, pkt);
 	if (ret) {

@@ -96,4 +96,24 @@ TX = [
     ),
 ]
 
-CASES = rows(RX, TX)
+OF_PART = eth(s.VM2_MAC, s.VM1_MAC, Dot1Q(vlan=500), ip("10.1.1.2"))
+INTO_PART = eth(s.IN_MIRRORED, s.VM1_MAC, ip("10.1.1.2"))
+BY_PART = eth(s.IN_MIRRORED, s.VM1_MAC, Dot1Q(vlan=501), ip("10.1.1.2"))
+PARTS = [
+    replace(
+        and_copy(
+            to_vm2("received by a part", s.PARENT_MIRRORED, OF_PART), mirrored(OF_PART), UDP_COUNTS
+        ),
+        part=s.SUB_MIRRORED,
+        taken=4,
+        sent=PLAIN,
+    ),
+    and_copy(
+        tx(
+            "sent by a part", s.VM1, INTO_PART, s.SUB_MIRRORED, BY_PART, INTO, ((B, s.IN_MIRRORED),)
+        ),
+        mirrored(BY_PART),
+        UDP_COUNTS,
+    ),
+]
+CASES = rows(RX, TX, PARTS)

@@ -31,6 +31,7 @@ MACS = [
     *(mac(f"02:00:0a:01:01:{last:02x}") for last in range(4, 22)),
     s.MIRRORED_MAC,
     s.IN_MARKED,
+    s.IN_MIRRORED,
     mac("02:00:0a:01:01:28"),
     s.HEARD_GROUP,
 ]
@@ -366,9 +367,9 @@ def valid(r: random.Random, state: State) -> tuple[int, bytes]:
         return vif.idx, fit(served(r))
     if vif.sources is not None and r.random() < 0.7:
         return vif.idx, fit(spoken(r))
-    if vif.idx in (s.PARENT, s.NATIVE) and r.random() < 0.7:
+    if vif.idx in (s.PARENT, s.NATIVE, s.PARENT_MIRRORED) and r.random() < 0.7:
         data = r.choice((spoken, frame, frame))(r)
-        tci = r.choice((100, 100, 200, 400, 0, 300)) | r.choice((0, 0, 0xE000, 0x1000))
+        tci = r.choice((100, 100, 200, 400, 500, 0, 300)) | r.choice((0, 0, 0xE000, 0x1000))
         tpid = r.choice((0x8100, 0x8100, 0x88A8))
         return vif.idx, fit(data[:12] + struct.pack("!HH", tpid, tci) + data[12:])
     return vif.idx, fit(frame(r))

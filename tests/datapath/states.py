@@ -49,6 +49,7 @@ GROUP = mac("01:00:5e:00:00:05")
 DHCP = 34
 HEARS, TREE, GUARDED = 35, 36, 37
 MIRRORED, STATIC, LOST, MARKED, MIRRORED6, SUB_MARKED = 38, 39, 40, 41, 42, 43
+PARENT_MIRRORED, SUB_MIRRORED = 44, 45
 GATEWAY = mac("00:00:5e:00:01:00")
 NIC_MAC = mac("02:00:00:00:00:01")
 FAR_MAC = mac("02:00:00:00:00:02")
@@ -57,7 +58,7 @@ REMOTE_MAC, ROUTER_MAC = mac("02:00:0a:01:01:03"), mac("02:00:00:00:00:fe")
 SELF, FAR, OTHER = ip("172.30.0.1"), ip("172.30.0.2"), ip("172.30.0.3")
 SELF6, FAR6, OTHER6 = ip6("2001:db8::1"), ip6("2001:db8::2"), ip6("2001:db8::3")
 TOR_IP, PEER = ip("172.30.0.4"), ip("172.30.0.5")
-MIRRORED_MAC, IN_MARKED = mac("02:00:0a:01:01:26"), mac("02:00:0a:01:01:29")
+MIRRORED_MAC, IN_MARKED, IN_MIRRORED = (mac(f"02:00:0a:01:01:{n}") for n in ("26", "29", "2a"))
 HEARD_GROUP = mac("01:00:5e:01:02:03")
 GW_IP, GW_IP6 = ip("10.1.1.254"), ip6("fd00::fe")
 SEED = 0x5EED1234
@@ -90,6 +91,8 @@ def _parts() -> list[Vif]:
         replace(sub, idx=SUB_OF_VM1, vrf=RED_VRF, src_macs=(REMOTE_MAC, VM1_MAC), ovlan=100),
         replace(sub, idx=SUB_CHECKED, vlan=200, ovlan=200, sources=PAIRS),
         replace(sub, idx=SUB_MARKED, vlan=400, ovlan=401, qos=1),
+        Vif(PARENT_MIRRORED, VifType.VIRTUAL, GATEWAY, BLUE, BOTH | MIRROR_BOTH, mirror=1),
+        replace(sub, idx=SUB_MIRRORED, parent=PARENT_MIRRORED, vlan=500, ovlan=501),
         replace(sub, idx=SUB_NATIVE, parent=NATIVE, vlan=0, ovlan=0),
     ]
 
@@ -246,6 +249,7 @@ def _nexthops() -> list[Nexthop]:
         _ecmp(130, Member(122, 1033), Member(122, 1033)),
         _encap(92, MIRRORED, VM2_MAC),
         _encap(93, SUB_MARKED, VM2_MAC),
+        _encap(94, SUB_MIRRORED, VM2_MAC),
     ]
 
 
@@ -446,6 +450,7 @@ def _bridge() -> list[BridgeEntry]:
         (BLUE, HEARD_GROUP, 3, None),
         (BLUE, MIRRORED_MAC, 92, None),
         (BLUE, IN_MARKED, 93, None),
+        (BLUE, IN_MIRRORED, 94, None),
         (TREE_VRF, BROADCAST, 77, TREE_VNI),
         (GUARDED_VRF, BROADCAST, 78, None),
         (RED_VRF, VM1_MAC, 13, None),

@@ -49,6 +49,8 @@ def forward(state: State, vif_idx: int, frame: bytes) -> Outcome:
     packet = Packet(state, vif, frame, vif.vrf)
     if frame is not received:
         packet.priority = received[14] >> 5
+    if vif.idx != vif_idx:
+        _mirror_whole(packet, state.vifs[vif_idx], received)
     packet.counters["rx_packets", vif.idx] = 1
     packet.counters["rx_bytes", vif.idx] = len(frame)
     try:
@@ -60,6 +62,13 @@ def forward(state: State, vif_idx: int, frame: bytes) -> Outcome:
     while packet.deferred:
         mirror.send(packet, packet.deferred.pop(0))
     return outcome
+
+
+def _mirror_whole(packet: Packet, parent: Vif, frame: bytes) -> None:
+    """What a part of a vif receives was received by that vif, with its tag."""
+    whole = Packet(packet.state, parent, frame, parent.vrf, counters=packet.counters)
+    whole.mirror_received()
+    packet.deferred += whole.deferred
 
 
 def _will_be_opened(packet: Packet) -> bool:

@@ -140,9 +140,7 @@ class Packet:
         reason = self.unsendable(vif, frame)
         if vif is None or reason is not None:
             return self.drop(reason or Drop.INVALID_IF)
-        self.mirror_sent(vif, frame)
-        frame = tagged_for(vif, frame, self._priority())
-        self._count_tx(vif, frame)
+        frame = self._leaving(vif, frame)
         return self._end(Verdict.TX, vif.idx, 0, frame)
 
     def send_copy(self, vif: Vif | None, frame: bytes) -> None:
@@ -151,10 +149,19 @@ class Packet:
         if vif is None or reason is not None:
             self.count_drop(reason or Drop.INVALID_IF)
             return
+        frame = self._leaving(vif, frame)
+        self.copies.append(Copy(vif.idx, Verdict.TX, 0, frame))
+
+    def _leaving(self, vif: Vif, frame: bytes) -> bytes:
+        """Mirrors and counts what leaves by a vif; the frame as it does. What a part of a vif
+        sends is mirrored as sent by that vif too."""
         self.mirror_sent(vif, frame)
         frame = tagged_for(vif, frame, self._priority())
+        parent = self.vif_of(vif.parent)
+        if parent is not None:
+            self.mirror_sent(parent, frame)
         self._count_tx(vif, frame)
-        self.copies.append(Copy(vif.idx, Verdict.TX, 0, frame))
+        return frame
 
     def mirror_received(self) -> None:
         """A copy of what a vif with the flag receives; of the agent's none."""

@@ -175,8 +175,9 @@ class Vifs:
     def drops(self, idx: int) -> dict[int, int]:
         return self.lost
 
-    def clear_stats(self, idx: int) -> None:
-        self.lost = {}
+    def clear_stats(self, idx: int, core: int | None = None) -> None:
+        if core is None:
+            self.lost = {}
 
     def set_sources(self, idx: int, sources: Iterable[Source] | None) -> bool:
         before = self.allowed.get(idx)

@@ -21,6 +21,7 @@ from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.maps import open_map
 from vrouter.dpcore.ringbuf import EventReader, RingReader
 from vrouter.dpcore.sizes import SMALL
+from vrouter.tools.vrouter_trace import flow_text
 
 
 @pytest.fixture
@@ -112,6 +113,66 @@ def test_events_are_read_and_switched_off_again(loaded: Instance) -> None:
         assert reader.read(timeout=0.01) == []
     with DpCore.open(loaded) as core:
         assert core.config.get().events == 0
+    os.close(program)
+
+
+FLOWS = (
+    (
+        "45000020000100004011f9f9 0a010101 0a010102 0457 08ae 000c 0000".replace(" ", ""),
+        "0800",
+        "udp 10.1.1.1:1111 > 10.1.1.2:2222",
+    ),
+    (
+        "60000000000c1140" + "fd" + 14 * "00" + "01" + "fd" + 14 * "00" + "02" + "045708ae000c0000",
+        "86dd",
+        "udp [fd00::1]:1111 > [fd00::2]:2222",
+    ),
+    (
+        "6000000000083aff" + 16 * "00" + "ff02" + 12 * "00" + "0001" + "8000000000070009",
+        "86dd",
+        "icmpv6 :: > ff02::1 id 7 seq 9",
+    ),
+    (
+        "6000000000183aff"
+        + "fe80"
+        + 12 * "00"
+        + "0001"
+        + "ff02"
+        + 12 * "00"
+        + "0001"
+        + "87000000"
+        + 40 * "00",
+        "86dd",
+        "icmpv6 fe80::1 > ff02::1",
+    ),
+    (
+        "6000000000080040" + "fd" + 14 * "00" + "01" + "fd" + 14 * "00" + "02" + "3a00050200000000",
+        "86dd",
+        "hop-by-hop fd00::1 > fd00::2",
+    ),
+    (
+        "0001080006040001 020000000001 0a010101 000000000000 0a010102".replace(" ", ""),
+        "0806",
+        "arp 10.1.1.1 > 10.1.1.2",
+    ),
+    ("0001", "88cc", "type 0x88cc"),
+)
+
+
+@pytest.mark.parametrize(("payload", "kind", "text"), FLOWS)
+def test_an_event_tells_the_addresses(loaded: Instance, payload: str, kind: str, text: str) -> None:
+    from socket import if_nametoindex
+
+    program = _program(loaded, "vr_dpcore")
+    number = if_nametoindex("v0")
+    frame = bytes.fromhex(12 * "02" + kind + payload).ljust(100, b"\0")
+    with DpCore.open(loaded) as core, EventReader(core, 3) as reader:
+        _add_vif(core, number)
+        testrun.test_run(program, frame, number)
+        # the kernel's own packets may come in between
+        events = [event for event in reader.read(timeout=1) if event.len == len(frame)]
+        assert [flow_text(event) for event in events] == [text] * len(events)
+        assert len(events) > 1
     os.close(program)
 
 

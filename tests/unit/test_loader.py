@@ -168,7 +168,10 @@ def test_what_a_dead_namespace_left_is_removed(
         env={**os.environ, "PYTHONPATH": str(SOURCE)},
     )
     assert instance.is_loaded()
-    result = loader.load(instance, SMALL)
+    with pytest.raises(Refused, match=r"is gone: .*add --here"):
+        loader.load(instance, SMALL)
+    assert instance.is_loaded() and not instance.is_here()
+    result = loader.load(instance, SMALL, here=True)
     assert result.created
     assert "is gone" in result.notes[0]
     assert instance.is_here()

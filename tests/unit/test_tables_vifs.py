@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -312,6 +313,35 @@ def test_packets_are_counted_and_cleared(fresh: DpCore) -> None:
     assert fresh.vifs.stats(5) == VifStats()
     assert sum(fresh.vifs.drops(5).values()) == 0
     assert fresh.vifs.get(5) == vif
+
+
+@pytest.mark.skipif(os.sched_getaffinity(0) < {0, 1}, reason="needs the CPUs 0 and 1")
+def test_one_cpu_is_cleared_and_the_others_are_not(fresh: DpCore) -> None:
+    fresh.vifs.add(vif_of(veth("tap1"), 5))
+    fresh.vifs.add(vif_of(veth("tap2"), 6))
+    before = os.sched_getaffinity(0)
+    for port in ("tap1", "tap2"):
+        ip(f"link set {port}p up")
+        ip(f"link set {port} up")
+        for cpu in (0, 1):  # what a veth sends is received on the same CPU
+            os.sched_setaffinity(0, {cpu})
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+                sock.bind((f"{port}p", 0))
+                sock.send(b"\x02" * 12 + b"\x88\xb5" + bytes(46))
+        os.sched_setaffinity(0, before)
+    deadline = time.monotonic() + 5
+    while not all(fresh.vifs.stats(idx, core=cpu).rx_packets for idx in (5, 6) for cpu in (0, 1)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    ip("link set tap1p down")
+    ip("link set tap2p down")
+    kept = {(idx, cpu): fresh.vifs.stats(idx, core=cpu) for idx, cpu in ((5, 0), (6, 0), (6, 1))}
+    fresh.vifs.clear_stats(5, core=1)
+    assert os.sched_getaffinity(0) == before
+    assert fresh.vifs.stats(5, core=1) == VifStats()
+    assert kept == {at: fresh.vifs.stats(at[0], core=at[1]) for at in kept}
+    with pytest.raises(BadValue, match="has CPUs 0 to"):
+        fresh.vifs.clear_stats(5, core=1000)
 
 
 def test_adding_again_mends_what_a_dead_writer_left(fresh: DpCore) -> None:

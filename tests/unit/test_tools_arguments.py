@@ -51,7 +51,6 @@ WRONG = [
     ("vif --list --mac 02:00:00:00:00:01", 2, "--mac has no meaning with --list"),
     ("vif --list --vrf 0", 2, "--vrf has no meaning with --list"),
     ("vif --clear --rate", 2, "--rate has no meaning with --clear"),
-    ("vif --clear --core 1", 2, "--core has no meaning with --clear"),
     ("vif --set 2 --flags S", 3, "service chains"),
     ("vif --set 2 --flags X", 2, "'X' is no flag to set"),
     ("vif --set 2 --vlan 4095", 2, "4095 is out of range; a VLAN is 0 to 4094"),

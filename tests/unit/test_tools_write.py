@@ -203,10 +203,15 @@ def test_vif_add(tools: Tools) -> None:
     assert "Allowed:02:00:00:00:00:02 no prefix\n" in shown and "Trusted:dhcp bridge\n" in shown
     one = json.loads(tools.out("vif --get 7 --json"))
     assert one["sources"][0] == {"mac": "02:00:00:00:00:01", "prefix": "10.1.1.1/32"}
+    one = tools.out("vif --set 7 --allow 02:00:00:00:00:01,10.1.1.1/32")
+    assert one.endswith("allowed 1 pair of MAC and prefix\n")
     assert tools.out("vif --set 7 --allow none").endswith("allowed none: nothing may speak\n")
     assert "Allowed:none\n" in tools.out("vif --get 7")
     assert "is not checked" in tools.out("vif --set 7 --allow any")
     assert "Allowed:" not in tools.out("vif --get 7")
+    assert tools.out("vif --clear --id 7 --core 1") == (
+        "vif: cleared the counters of vif0/7 on CPU 1; drops are not counted by CPU\n"
+    )
     assert tools.out("vif --clear") == "vif: cleared the counters of 3 vifs\n"
     assert tools.out("vif --delete tap1") == "vif: deleted vif0/7 (tap1)\n"
     assert "nothing changed" in tools.out("vif --delete tap1")

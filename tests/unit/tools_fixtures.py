@@ -24,8 +24,19 @@ TOOLS = (
     "vrouter",
 )
 _USERS = (
-    *("label_table", "nh", "rt_show", "rt_write", "vif_show", "vif_set", "vif_write", "dropstats"),
-    *("vrfstats", "vrmemstats", "vrouter", "vrouter_info", "vrouter_status"),
+    *(
+        "common",
+        "label_table",
+        "nh",
+        "rt_show",
+        "rt_write",
+        "vif_show",
+        "vif_set",
+        "vif_write",
+        "dropstats",
+    ),
+    *("vrfstats", "vrmemstats", "vrouter", "vrouter_info", "vrouter_status", "vrouter_trace"),
+    *("instance_info", "mirror", "qosmap", "vrinfo"),
 )
 
 
@@ -58,8 +69,9 @@ class Tools:
 def tools(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tools:
     """The tools on an empty fake dp-core."""
     core = FakeCore()
-    for name in _USERS:
-        module = importlib.import_module(f"vrouter.tools.{name}")
+    # all are there before one is patched: who is imported later would keep what it found then
+    modules = [importlib.import_module(f"vrouter.tools.{name}") for name in _USERS]
+    for module in modules:
         if hasattr(module, "open_core"):
             monkeypatch.setattr(module, "open_core", lambda _args, **_: core)
         if hasattr(module, "open_instance"):

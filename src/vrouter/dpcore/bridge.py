@@ -230,9 +230,8 @@ class BridgeTable:
 
     def _refill(self) -> int:
         """As `refill`; a table that is full leaves them as they are."""
-        used = [slot for slot in range(self._spare.size) if not self._spare.get(slot)]
         done = 0
-        for slot in used:
+        for slot in self._spare.zeros():
             try:
                 index = self._slots.allocate()
             except TableFull:

@@ -63,6 +63,11 @@ class Words:
             words = self._range(start, min(_CHUNK, self.size - start))
             yield from zip(compress(count(start), words), filter(None, words), strict=True)
 
+    def zeros(self) -> list[int]:
+        """The indexes of the words that are 0, ascending; one look when there are none."""
+        words = self._range(0, self.size)
+        return [index for index, word in enumerate(words) if not word] if 0 in words else []
+
     def _range(self, start: int, length: int) -> list[int]:
         if self._view is not None:
             end = (start + length) * self._step

@@ -55,17 +55,20 @@ def load(
     *,
     object_path: Path | None = None,
     test_mode: bool = False,
+    here: bool = False,
 ) -> LoadResult:
     """Loads dp-core for the caller's network namespace.
 
     Loaded already from the same object with these sizes: nothing changes. Else
     dp-core is exchanged under traffic; tables that have another layout or size
     are copied, the others stay. sizes=None: as loaded, else DEFAULT.
-    object_path=None: the object of this package.
+    object_path=None: the object of this package. here: also if the instance was
+    loaded for another namespace, which is gone.
 
     Raises KernelLacks (what is missing, and the remedy), Refused (name in use
-    by another namespace; a table that cannot be carried over, or does not fit),
-    Busy, VrouterError (with the verifier's log). A load that fails changes nothing.
+    by another namespace, or, without `here`, once used by one; a table that cannot be
+    carried over, or does not fit), Busy, VrouterError (with the verifier's log). A load that
+    fails changes nothing.
     """
     lacks = probe()
     if lacks:
@@ -73,15 +76,15 @@ def load(
     path = objects.find(object_path)
     bpffs.mount()
     with instance.lock():
-        result = _load_locked(instance, sizes, path, test_mode)
+        result = _load_locked(instance, sizes, path, test_mode, here=here)
     return replace(result, notes=result.notes + stale.collect_instances(unload))
 
 
 def _load_locked(
-    instance: Instance, sizes: Sizes | None, path: Path, test_mode: bool
+    instance: Instance, sizes: Sizes | None, path: Path, test_mode: bool, *, here: bool
 ) -> LoadResult:
     notes = exchange.recover(instance)
-    notes += settle_owner(instance, _remove_pins)
+    notes += settle_owner(instance, _remove_pins, here=here)
     notes += stale.collect_links(instance)
     entry = _registry_entry(instance, path, test_mode)
     if not instance.is_loaded():

@@ -14,11 +14,14 @@ from .maps import open_map
 from .sizes import Sizes
 
 
-def settle_owner(instance: Instance, remove: Callable[[Instance], None]) -> tuple[str, ...]:
+def settle_owner(
+    instance: Instance, remove: Callable[[Instance], None], *, here: bool
+) -> tuple[str, ...]:
     """Makes sure that a load may go on in the caller's network namespace.
 
     - registered for another live namespace: Refused, naming the instance;
-    - registered for a namespace that is gone: its pins are removed;
+    - registered for a namespace that is gone: its pins are removed if the load is meant
+      for `here`, else Refused: the name does not lead to a namespace any more;
     - pins without a registry: adopted for this namespace, unless they are
       attached to netdevices that are not here (Refused).
 
@@ -33,6 +36,12 @@ def settle_owner(instance: Instance, remove: Callable[[Instance], None]) -> tupl
         return ()
     if entry is not None:
         _refuse_if_alive(instance)
+        if not here:
+            raise Refused(
+                f"the network namespace that vRouter {instance.name!r} was loaded for is gone: "
+                f"to load it for the one that you are in, add --here; to forget it, run "
+                f"`vrouter unload --name {instance.name}`"
+            )
         remove(instance)
         return (f"removed what a namespace that is gone left of vRouter {instance.name!r}",)
     return _adopt(instance, remove)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final, Protocol, Self
 
 from . import libbpf
@@ -23,7 +23,10 @@ from .layout import Layout
 from .maps import ArrayMap, BpfMap, open_map
 
 _LABEL_NONE: Final = 0xFFFFFFFF
+_IPV6: Final = 0x86DD
 _LEASE_NS: Final = 5_000_000_000
+
+Address = IPv4Address | IPv6Address
 
 
 class RingReader:
@@ -80,8 +83,9 @@ class Event:
 
     kind: enum vr_event_kind; id: the same for all events of one pass; ns:
     CLOCK_MONOTONIC; reason: drop or trap reason; label: None if none; sip, dip:
-    None if not IPv4; sport, dport: of TCP and UDP, identifier and sequence
-    number of an ICMP echo. All integers in host order.
+    of IP and ARP, else None; proto: of IPv6 the first next header; sport, dport:
+    of TCP and UDP, identifier and sequence number of an ICMP echo. All integers
+    in host order.
     """
 
     kind: int
@@ -93,8 +97,8 @@ class Event:
     label: int | None
     len: int
     eth_type: int
-    sip: IPv4Address | None
-    dip: IPv4Address | None
+    sip: Address | None
+    dip: Address | None
     sport: int
     dport: int
     proto: int
@@ -183,12 +187,22 @@ class EventReader:
 
     def _event(self, record: bytes) -> Event:
         fields = self._layout.unpack(record)
-        ip = fields["eth_type"] in (0x0800, 0x0806)
-        for name in ("sip", "dip"):
-            fields[name] = IPv4Address(fields[name]) if ip and fields[name] else None
+        fields["sip"], fields["dip"] = _addresses(**fields)
         if fields["label"] == _LABEL_NONE:
             fields["label"] = None
         return Event(**{name: fields[name] for name in Event.__dataclass_fields__})
+
+
+def _addresses(
+    eth_type: int, sip: bytes | int, dip: bytes | int, **_: object
+) -> tuple[Address, Address] | tuple[None, None]:
+    if isinstance(sip, int) or isinstance(dip, int):  # of a dp-core that told of IPv4 only
+        return (IPv4Address(sip), IPv4Address(dip)) if sip or dip else (None, None)
+    if not (any(sip) or any(dip)):
+        return None, None
+    if eth_type == _IPV6:
+        return IPv6Address(sip), IPv6Address(dip)
+    return IPv4Address(sip[:4]), IPv4Address(dip[:4])
 
 
 def _ask(instance: Instance, mask: int, until: int) -> Layout:

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Move counters from a table that nobody counts in any more to one that dp-core counts in.
+"""Move counters from a table that nobody counts in any more to one that dp-core counts in, or
+clear those of one CPU.
 
 A program is made for the pair of tables. For one key it takes each counter out
 of the old table (and leaves zero there) and adds it to that of the new one, by
 atomic instructions. So no packet is counted twice or never, dp-core may go on
 counting meanwhile, and whoever is killed here leaves counters half moved, of
 which the rest can be moved later.
+
+The system calls write a value of every CPU at once, and what the others count between a read and
+a write would be lost. So what is cleared of one CPU only is cleared by a program that runs there,
+where it cannot come between the halves of an addition of dp-core's.
 """
 
 from __future__ import annotations
@@ -13,12 +18,12 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
 from . import libbpf
-from .errors import VrouterError
+from .errors import Refused, VrouterError
 from .maps import ArrayMap, BpfMap, PercpuArrayMap
 from .testrun import test_run
 
@@ -51,6 +56,19 @@ def move(old: BpfMap, new: BpfMap, words: list[tuple[int, int]]) -> int:
     finally:
         os.close(program)
     return len({key for key, _ in todo})
+
+
+def clear(table: PercpuArrayMap, keys: Iterable[int], cpu: int) -> None:
+    """Sets the values of one CPU to zero. Refused: it is offline, or not ours to run on."""
+    program = _load_clear(table)
+    try:
+        with _on_cpu(cpu):
+            if os.sched_getaffinity(0) != {cpu}:
+                raise Refused(f"cannot run on CPU {cpu}: it is offline, or not in our cpuset")
+            for key in keys:
+                test_run(program, _PACKET, _LOOPBACK, mark=key)
+    finally:
+        os.close(program)
 
 
 def _nonzero(table: BpfMap, offsets: list[int]) -> Iterator[tuple[int, int]]:
@@ -119,7 +137,31 @@ def _load(old: BpfMap, new: BpfMap, words: list[tuple[int, int]]) -> int:
             _code(0x95),
         )
     )
+    return _load_text(text, f"moves the counters of {old.name}")
+
+
+def _load_clear(table: PercpuArrayMap) -> int:
+    """A classifier that sets the value of key skb->mark to zero; its file descriptor."""
+    words = range(0, table.value_size, 8)
+    text = b"".join(
+        (
+            _code(0x61, 1, 1, _MARK),
+            _code(0x63, 10, 1, -4),  # key on the stack
+            _map_fd(1, table),
+            _code(0xBF, 2, 10),
+            _code(0x07, 2, imm=-4),
+            _code(0x85, imm=_LOOKUP),
+            _code(0x15, 0, off=len(words)),  # none: to the end
+            *(_code(0x7A, 0, off=at) for at in words),  # *(u64 *)(r0 + at) = 0
+            _code(0xB7, 0),
+            _code(0x95),
+        )
+    )
+    return _load_text(text, f"clears the counters of {table.name}")
+
+
+def _load_text(text: bytes, does: str) -> int:
     lib = libbpf.lib()
     count = ctypes.c_size_t(len(text) // 8)
     fd = lib.bpf_prog_load(_SCHED_CLS, b"vr_settle", b"Dual BSD/GPL", text, count, None)
-    return libbpf.check(fd, f"cannot load the program that moves the counters of {old.name}")
+    return libbpf.check(fd, f"cannot load the program that {does}")

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from . import libbpf, link, netdev
+from . import libbpf, link, netdev, settle
 from .config import ConfigTable
 from .errors import DeviceError, NoSuchEntry, Refused
 from .home import Home, one_cpu
@@ -108,11 +108,18 @@ class VifTable:
         counts = self._home.array("vif_drops").get(idx)
         return dict(enumerate(memoryview(counts).cast("Q").tolist()))
 
-    def clear_stats(self, idx: int) -> None:
-        """Sets all counters of a vif to zero."""
+    def clear_stats(self, idx: int, core: int | None = None) -> None:
+        """Sets the counters of a vif to zero; with a CPU, what that one counted (drops are
+        counted by all of them together, and stay). NoSuchEntry; BadValue: no such CPU;
+        Refused: it is offline."""
         self._require(idx)
         with self._home.lock():
-            self._zero(idx)
+            if core is None:
+                self._zero(idx)
+                return
+            table = self._home.percpu("vif_stats")
+            one_cpu(table.get(idx), core)
+            settle.clear(table, [idx], core)
 
     # ---- writing ------------------------------------------------------------------
 

@@ -170,7 +170,7 @@ def _wire(lab: Lab) -> None:
 
 def _host(lab: Lab, host: Host) -> None:
     instance = find_instance(lab.instance(host.name))
-    load(instance, SMALL)
+    load(instance, SMALL, here=True)
     with DpCore.open(instance) as core:
         devices.ensure_packet_devices(core)
         if lab.stage < 2:

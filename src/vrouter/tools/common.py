@@ -12,10 +12,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from vrouter import __version__
-from vrouter.dpcore.errors import BadValue, Refused, UsageError, VrouterError
+from vrouter.dpcore.errors import BadValue, NoSuchEntry, Refused, UsageError, VrouterError
 
 if TYPE_CHECKING:
     from vrouter.dpcore.core import DpCore
@@ -301,6 +301,41 @@ def report(args: Any, text: str, *, changed: bool) -> None:
         emit_json({"changed": changed, "message": text})
     else:
         print(f"{args.prog}: {text}")
+
+
+T = TypeVar("T")
+
+
+def counted(number: int, one: str, more: str) -> str:
+    """`1 pair`, `2 pairs`."""
+    return f"{number} {one if number == 1 else more}"
+
+
+def delete_entry(args: Any, table: str, key: int, what: str) -> None:
+    """Remove `key` from a table of DpCore's and report it; `what` names the entry."""
+    with open_core(args) as core, core.lock():
+        entries: Any = getattr(core, table)
+        if entries.get(key) is None:
+            report(args, f"no {what}; nothing changed", changed=False)
+            return
+        entries.delete(key)
+    report(args, f"deleted {what}", changed=True)
+
+
+def all_or_one(
+    items: Callable[[], Iterable[T]],
+    get: Callable[[int], T | None],
+    key: int | None,
+    what: str,
+    show_all: str,
+) -> list[T]:
+    """All entries of a table, or the one of `key`; NoSuchEntry says how to see all."""
+    if key is None:
+        return list(items())
+    one = get(key)
+    if one is None:
+        raise NoSuchEntry(f"no {what} {key}; `{show_all}` shows all")
+    return [one]
 
 
 def missing_nexthop(core: DpCore, *ids: int) -> str:

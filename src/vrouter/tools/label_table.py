@@ -12,6 +12,7 @@ from vrouter.dpcore.errors import NoSuchEntry, UsageError
 from vrouter.tools import argtypes
 from vrouter.tools.common import (
     ToolParser,
+    delete_entry,
     emit_json,
     emit_lines,
     missing_nexthop,
@@ -101,7 +102,7 @@ def handle(tool: LabelTool, args: argparse.Namespace) -> None:
         return
     refuse_with(args, "--dump, --get and --delete", ["nh"])
     if args.delete is not None:
-        _delete(tool, args)
+        delete_entry(args, tool.table, args.delete, f"{tool.key} {args.delete}")
     else:
         _show(tool, args)
 
@@ -119,18 +120,6 @@ def _create(tool: LabelTool, args: argparse.Namespace) -> None:
             lost = missing_nexthop(core, args.nh)
     did = "created" if before is None else "changed"
     report(args, f"{did} {tool.key} {args.create} -> nexthop {args.nh}{lost}", changed=True)
-
-
-def _delete(tool: LabelTool, args: argparse.Namespace) -> None:
-    with open_core(args) as core:
-        table: Any = getattr(core, tool.table)
-        with core.lock():
-            if table.get(args.delete) is None:
-                text = f"no {tool.key} {args.delete}; nothing changed"
-                report(args, text, changed=False)
-                return
-            table.delete(args.delete)
-    report(args, f"deleted {tool.key} {args.delete}", changed=True)
 
 
 def _show(tool: LabelTool, args: argparse.Namespace) -> None:

@@ -74,9 +74,9 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "NOTES",
             "A packet that goes into a tunnel keeps its own marks; the outer header and the label "
             "get those of the class. Without a class the DSCP is copied to the outer header. What "
-            "goes to a vif of this host, or out untunnelled, is marked itself. What is no IP packet "
-            "goes by its 802.1p, also by that of the tag that a Virtual VLAN vif took off; the tag "
-            "that such a vif puts on has the class's.",
+            "goes to a vif of this host, or out untunnelled, is marked itself. What is no IP "
+            "packet goes by its 802.1p, also by that of the tag that a Virtual VLAN vif took off; "
+            "the tag that such a vif puts on has the class's.",
         ),
     ),
     "vif": (
@@ -213,8 +213,9 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "TRACE",
             "A block for each packet: a line with its id and CPU, then a line for each event "
             "with the time since the packet came in, what happened (rx, decap, bridge, inet, "
-            "nexthop, encap, tx, copy, trap, drop, arp-reply), and the addresses: the inner ones "
-            "once it is decapsulated. Copies of one packet are events of it.",
+            "nexthop, encap, tx, copy, trap, drop, arp-reply), and the addresses, of IP and ARP: "
+            "the inner ones once it is decapsulated. The protocol of IPv6 is its first next "
+            "header. Copies of one packet are events of it.",
         ),
         (
             "JSON",

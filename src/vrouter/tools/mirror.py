@@ -7,10 +7,12 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vrouter.dpcore.errors import NoSuchEntry, UsageError
+from vrouter.dpcore.errors import UsageError
 from vrouter.tools import argtypes
 from vrouter.tools.common import (
     ToolParser,
+    all_or_one,
+    delete_entry,
     emit_json,
     emit_lines,
     missing_nexthop,
@@ -83,7 +85,7 @@ def handle(args: argparse.Namespace) -> None:
         return
     refuse_with(args, "--dump, --get and --delete", FIELDS)
     if args.delete is not None:
-        _delete(args)
+        delete_entry(args, "mirrors", args.delete, f"mirror {args.delete}")
     else:
         _show(args)
 
@@ -114,24 +116,11 @@ def _create(args: argparse.Namespace) -> None:
     report(args, f"{did} mirror {wanted.index} -> nexthop {wanted.nh}{lost}", changed=True)
 
 
-def _delete(args: argparse.Namespace) -> None:
-    with open_core(args) as core, core.lock():
-        if core.mirrors.get(args.delete) is None:
-            report(args, f"no mirror {args.delete}; nothing changed", changed=False)
-            return
-        core.mirrors.delete(args.delete)
-    report(args, f"deleted mirror {args.delete}", changed=True)
-
-
 def _show(args: argparse.Namespace) -> None:
     with open_core(args) as core:
-        if args.dump:
-            found = list(core.mirrors.items())
-        else:
-            one = core.mirrors.get(args.get)
-            if one is None:
-                raise NoSuchEntry(f"no mirror {args.get}; `mirror --dump` shows all")
-            found = [one]
+        found = all_or_one(
+            core.mirrors.items, core.mirrors.get, args.get, "mirror", "mirror --dump"
+        )
     if args.json:
         objects = [entry_json(one) for one in found]
         emit_json(objects if args.dump else objects[0])

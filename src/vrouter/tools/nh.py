@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from vrouter.dpcore.errors import NoSuchEntry
 from vrouter.dpcore.labels import NH_TYPE_LABELS
 from vrouter.dpcore.names import NhFlag, NhType
 from vrouter.dpcore.records import Nexthop
@@ -14,6 +13,8 @@ from vrouter.tools import argtypes
 from vrouter.tools.common import (
     Later,
     ToolParser,
+    all_or_one,
+    delete_entry,
     emit_json,
     emit_lines,
     missing_nexthop,
@@ -181,7 +182,7 @@ def handle(args: argparse.Namespace) -> None:
         return
     refuse_with(args, "--list, --get and --delete", FIELDS, {"l3_vxlan": "--l3_vxlan"})
     if args.delete is not None:
-        _delete(args)
+        delete_entry(args, "nexthops", args.delete, f"nexthop {args.delete}")
     else:
         _show(args)
 
@@ -210,24 +211,9 @@ def _unlabelled(wanted: Nexthop) -> str:
     return f" (no --lbl for {', '.join(bare)}: such copies are dropped)" if bare else ""
 
 
-def _delete(args: argparse.Namespace) -> None:
-    with open_core(args) as core, core.lock():
-        if core.nexthops.get(args.delete) is None:
-            report(args, f"no nexthop {args.delete}; nothing changed", changed=False)
-            return
-        core.nexthops.delete(args.delete)
-    report(args, f"deleted nexthop {args.delete}", changed=True)
-
-
 def _show(args: argparse.Namespace) -> None:
     with open_core(args) as core:
-        if args.list:
-            found = list(core.nexthops.items())
-        else:
-            nexthop = core.nexthops.get(args.get)
-            if nexthop is None:
-                raise NoSuchEntry(f"no nexthop {args.get}; `nh --list` shows all")
-            found = [nexthop]
+        found = all_or_one(core.nexthops.items, core.nexthops.get, args.get, "nexthop", "nh --list")
         refs = core.nexthops.ref_counts()
     if args.json:
         objects = [entry_json(nexthop, max(1, refs.get(nexthop.id, 0))) for nexthop in found]

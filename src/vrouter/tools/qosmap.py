@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from vrouter.dpcore.errors import NoSuchEntry, UsageError
+from vrouter.dpcore.errors import UsageError
 from vrouter.tools import argtypes
 from vrouter.tools.common import (
     Later,
     ToolParser,
+    all_or_one,
+    delete_entry,
     emit_json,
     emit_lines,
     open_core,
@@ -93,7 +95,7 @@ def handle(args: argparse.Namespace) -> None:
         options = {"mpls_qos": "--mpls_qos"}
         refuse_with(args, "this action", FIELDS, options)
         if args.delete_qos is not None:
-            _delete(args)
+            delete_entry(args, "qos", args.delete_qos, f"QoS map {args.delete_qos}")
         else:
             _show(args)
 
@@ -146,40 +148,28 @@ def _missing(core: DpCore, fc: int) -> str:
     return "" if there else f" (no forwarding class {fc} yet: such packets are left as they are)"
 
 
-def _delete(args: argparse.Namespace) -> None:
-    with open_core(args) as core, core.lock():
-        if core.qos.get(args.delete_qos) is None:
-            report(args, f"no QoS map {args.delete_qos}; nothing changed", changed=False)
-            return
-        core.qos.delete(args.delete_qos)
-    report(args, f"deleted QoS map {args.delete_qos}", changed=True)
-
-
 def _show(args: argparse.Namespace) -> None:
     with open_core(args) as core:
         if args.dump_fc or args.get_fc is not None:
-            classes = list(core.qos.class_items())
-            if not args.dump_fc:
-                classes = _one(classes, "id", args.get_fc, "forwarding class")
+            classes = all_or_one(
+                core.qos.class_items,
+                core.qos.get_class,
+                args.get_fc,
+                "forwarding class",
+                "qosmap --dump-fc",
+            )
             objects = [asdict(one) for one in classes]
             lines = list(class_lines(classes))
         else:
-            maps = list(core.qos.items())
-            if not args.dump_qos:
-                maps = _one(maps, "index", args.get_qos, "QoS map")
+            maps = all_or_one(
+                core.qos.items, core.qos.get, args.get_qos, "QoS map", "qosmap --dump-qos"
+            )
             objects = [map_json(one) for one in maps]
             lines = [line for one in maps for line in map_lines(one)]
     if args.json:
         emit_json(objects if args.dump_fc or args.dump_qos else objects[0])
     else:
         emit_lines(lines)
-
-
-def _one(found: list[Any], key: str, number: int, what: str) -> list[Any]:
-    those = [one for one in found if getattr(one, key) == number]
-    if not those:
-        raise NoSuchEntry(f"no {what} {number}; --dump shows all")
-    return those
 
 
 def class_lines(classes: Sequence[ForwardingClass]) -> Iterator[str]:

@@ -71,7 +71,11 @@ def build_parser() -> ToolParser:
         help="remove a vif, by number or device name",
     )
     add("--set", type=argtypes.vif, metavar="VIF", help="change what the fields name of a vif")
-    add("--clear", action="store_true", help="set counters to 0: of all vifs, or of --id")
+    add(
+        "--clear",
+        action="store_true",
+        help="set counters to 0: of all vifs, or of --id; with --core of one CPU",
+    )
     _add_fields(parser)
     parser.add_common()
     parser.set_defaults(prog="vif")
@@ -136,7 +140,7 @@ def _add_fields(parser: ToolParser) -> None:
         help="the router's address towards the guest, of IPv4 or IPv6; may be given once for each: "
         "the source of ICMP errors to the guest",
     )
-    add("--core", type=argtypes.cpu, metavar="N", help="show only what CPU N counted")
+    add("--core", type=argtypes.cpu, metavar="N", help="show, or clear, only what CPU N counted")
     add("--get-drop-stats", action="store_true", help="with --get: drops by reason")
     add(
         "--kernel",
@@ -189,7 +193,7 @@ USES = {
         *("vrf", "vlan", "ovlan", "src_mac", "flags", "policy", "dhcp_enable", "allow", "trust"),
         *("mirror", "mirror_direction", "qos"),
     ),
-    "clear": ("id",),
+    "clear": ("id", "core"),
 }
 FIELDS = tuple(dict.fromkeys(name for names in USES.values() for name in names))
 

@@ -11,7 +11,7 @@ from vrouter.dpcore.errors import UsageError
 from vrouter.dpcore.labels import vif_flag_letters
 from vrouter.dpcore.names import VifFeature, VifFlag
 from vrouter.tools.argtypes import ALLOW_ANY, ALLOW_NONE
-from vrouter.tools.common import open_core, report
+from vrouter.tools.common import counted, open_core, report
 from vrouter.tools.render_vif import ROLES, role_words
 from vrouter.tools.vif_show import find_vif
 
@@ -57,7 +57,7 @@ def _change(core: DpCore, vif: Vif, args: argparse.Namespace) -> list[str]:
             done.append(f"{field} {getattr(vif, field)} to {value}")
     if args.src_mac is not None and tuple(args.src_mac) != vif.src_macs:
         wanted = replace(wanted, src_macs=tuple(args.src_mac))
-        done.append(f"{len(args.src_mac)} senders")
+        done.append(counted(len(args.src_mac), "sender", "senders"))
     flags = _flags(vif.flags, args)
     if flags != vif.flags:
         done.append(f"flags {vif_flag_letters(vif.flags)} to {vif_flag_letters(flags)}")
@@ -129,4 +129,4 @@ def _allowed(sources: list[Source] | None) -> str:
         return f"allowed {ALLOW_ANY}: who speaks is not checked"
     if not sources:
         return f"allowed {ALLOW_NONE}: nothing may speak"
-    return f"allowed {len(sources)} pairs of MAC and prefix"
+    return f"allowed {counted(len(sources), 'pair', 'pairs')} of MAC and prefix"

@@ -216,13 +216,14 @@ def delete(args: argparse.Namespace) -> None:
 
 
 def clear(args: argparse.Namespace) -> None:
-    """`vif --clear [--id N]`."""
+    """`vif --clear [--id N] [--core N]`."""
     with open_core(args) as core, core.lock():
         if args.id is not None:
             vifs = [find_vif(core, str(args.id))]
         else:
             vifs = list(core.vifs.items())
         for vif in vifs:
-            core.vifs.clear_stats(vif.idx)
+            core.vifs.clear_stats(vif.idx, args.core)
     what = f"vif0/{args.id}" if args.id is not None else f"{len(vifs)} vifs"
-    report(args, f"cleared the counters of {what}", changed=True)
+    where = "" if args.core is None else f" on CPU {args.core}; drops are not counted by CPU"
+    report(args, f"cleared the counters of {what}{where}", changed=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,6 +117,12 @@ def _add_load(commands: Commands) -> None:
     load.add_argument(
         "--object", type=Path, metavar="FILE", help="dp-core object (default: the one shipped)"
     )
+    load.add_argument(
+        "--here",
+        action="store_true",
+        help="load for the network namespace that you are in, also if the instance was loaded "
+        "for another one that is gone",
+    )
 
 
 def _add_trace(commands: Commands) -> None:
@@ -194,7 +201,9 @@ def _load(args: argparse.Namespace) -> None:
         raise KernelLacks(lacks[0].what, lacks[0].remedy)
     instance = open_instance(args)
     _check_alone(instance)
-    result = loader.load(instance, _sizes(args, instance), object_path=args.object)
+    # a name that nobody gave stands for whatever is loaded here
+    here = args.here or not (args.name or os.environ.get("VROUTER_NAME"))
+    result = loader.load(instance, _sizes(args, instance), object_path=args.object, here=here)
     lines = _make_devices(args, instance, created=result.created)
     if result.created:
         lines.insert(0, f"loaded dp-core as instance {instance.name}")

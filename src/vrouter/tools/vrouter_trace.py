@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterable, Iterator
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
 from vrouter.dpcore.labels import drop_label
@@ -20,11 +19,12 @@ from vrouter.tools.common import open_core
 
 if TYPE_CHECKING:
     from vrouter.dpcore.core import DpCore
-    from vrouter.dpcore.ringbuf import Event
+    from vrouter.dpcore.ringbuf import Address, Event
 
-PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 47: "gre", 58: "icmpv6"}
+PROTOCOLS = {0: "hop-by-hop", 1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 47: "gre", 58: "icmpv6"}
 ENDS = (EventKind.TX, EventKind.DROP, EventKind.TRAP)
-ARP = 0x0806
+ARP, IPV6 = 0x0806, 0x86DD
+ICMP, ICMPV6 = 1, 58
 HELD = 4096  # packets held back at most; the oldest is let go
 
 
@@ -95,18 +95,20 @@ def flow_text(event: Event) -> str:
     """Addresses and protocol of the packet, as far as it has them."""
     if event.eth_type == ARP:
         return f"arp {_address(event.sip)} > {_address(event.dip)}"
-    if not event.proto:
+    if not event.proto and event.sip is None:
         return f"type {event.eth_type:#06x}" if event.eth_type else ""
     proto = PROTOCOLS.get(event.proto, f"proto {event.proto}")
     source, target = _address(event.sip), _address(event.dip)
-    if event.proto == 1:
+    if event.proto == ICMP or (event.proto == ICMPV6 and (event.sport or event.dport)):
         return f"{proto} {source} > {target} id {event.sport} seq {event.dport}"
     if event.sport or event.dport:
+        if event.eth_type == IPV6:
+            source, target = f"[{source}]", f"[{target}]"
         return f"{proto} {source}:{event.sport} > {target}:{event.dport}"
     return f"{proto} {source} > {target}"
 
 
-def _address(value: IPv4Address | None) -> str:
+def _address(value: Address | None) -> str:
     return "-" if value is None else str(value)
 
 

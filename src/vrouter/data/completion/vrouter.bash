@@ -14,7 +14,7 @@ _vrouter_words() {
     "vrinfo") echo "-h --help --name --json --version" ;;
     "vrmemstats") echo "-h --help --name --json --version" ;;
     "vrouter") echo "-h --help --info --trap-rate --icmp-errors --icmp-rate --mss-clamp --name --json --version load unload status vhost trace lab" ;;
-    "vrouter load") echo "-h --help --name --json --version --profile --size --object" ;;
+    "vrouter load") echo "-h --help --name --json --version --profile --size --object --here" ;;
     "vrouter unload") echo "-h --help --name --json --version" ;;
     "vrouter status") echo "-h --help --name --json --version" ;;
     "vrouter vhost") echo "-h --help up confirm down" ;;
