@@ -19,7 +19,9 @@ enum vr_recirculation {
 	VR_AGAIN_FLOOD = 2,	/* param = format of the members to serve (flood.h), arg = kinds of
 				 * composites */
 	VR_AGAIN_MIRROR = 3,	/* param = index of the mirror */
-	VR_AGAIN_ICMP = 4,	/* through the exception pair; param: see icmp.h */
+	/* through the exception pair */
+	VR_AGAIN_ICMP = 4,	/* param: see icmp.h */
+	VR_AGAIN_CUT = 5,
 };
 
 struct vr_again {
@@ -37,6 +39,7 @@ struct vr_again {
 	__u8 vif_type;
 	__u8 priority;
 	__u8 pad[2];
+	__u32 left;		/* packets that are still to come in by it */
 };
 
 #define VR_AGAIN_SLOTS		4096	/* more than a CPU's backlog holds (1000) */
@@ -54,21 +57,21 @@ VR_ARRAY(again_slots, struct vr_again, VR_AGAIN_SLOTS, 0);
 
 __u32 vr_again_next;
 
-/* Sends a copy out of netdevice @ifindex, or into it (@flags), which leads back here. */
-static __always_inline int vr_send_again_by(struct __sk_buff *skb, const struct vr_packet *pkt,
-					    __u32 what, __u32 param, __u32 arg, __u32 ifindex,
-					    __u64 flags)
+/* Writes the context of a copy down; its note, or NULL. */
+static __always_inline struct vr_again *vr_again_note(struct __sk_buff *skb,
+						      const struct vr_packet *pkt, __u32 what,
+						      __u32 param, __u32 arg)
 {
 	__u32 seq = __sync_fetch_and_add(&vr_again_next, 1);
 	__u32 slot = seq & (VR_AGAIN_SLOTS - 1);
 	struct vr_again *again = bpf_map_lookup_elem(&again_slots, &slot);
-	long ret;
 
 	if (!again)
-		return -1;
+		return NULL;
 	again->what = what;
 	again->param = param;
 	again->arg = arg;
+	again->left = 1;
 	again->nh = pkt->nh;
 	again->label = pkt->label;
 	again->flags = pkt->flags & VR_AGAIN_FLAGS;
@@ -83,6 +86,15 @@ static __always_inline int vr_send_again_by(struct __sk_buff *skb, const struct 
 	again->priority = pkt->priority;
 	again->mark = VR_AGAIN_MAGIC | (seq & VR_AGAIN_SEQ_MASK) |
 		      (vr_generation ? VR_AGAIN_GENERATION : 0);
+	return again;
+}
+
+/* Sends a copy with that note out of netdevice @ifindex, or into it, which leads back here. */
+static __always_inline int vr_again_send(struct __sk_buff *skb, struct vr_again *again,
+					 __u32 ifindex, __u64 flags)
+{
+	long ret;
+
 	skb->mark = again->mark;
 	ret = bpf_clone_redirect(skb, ifindex, flags);
 	skb->mark = 0;
@@ -96,7 +108,9 @@ static __always_inline int vr_send_again_by(struct __sk_buff *skb, const struct 
 static __always_inline int vr_send_again(struct __sk_buff *skb, const struct vr_packet *pkt,
 					 __u32 what, __u32 param, __u32 arg)
 {
-	return vr_send_again_by(skb, pkt, what, param, arg, skb->ifindex, BPF_F_INGRESS);
+	struct vr_again *again = vr_again_note(skb, pkt, what, param, arg);
+
+	return again ? vr_again_send(skb, again, skb->ifindex, BPF_F_INGRESS) : -1;
 }
 
 /* The context of a copy that comes in again; NULL for every other packet. */

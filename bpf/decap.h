@@ -11,6 +11,8 @@
 #include "label.h"
 #include "icmp_error.h"
 #include "mss.h"
+#include "super.h"
+#include "trap.h"
 
 /* What stands behind the tunnel header. */
 struct vr_inner {
@@ -314,12 +316,6 @@ static __always_inline int vr_demux(struct __sk_buff *skb, struct vr_packet *pkt
 	return VR_TO_HOST;
 }
 
-struct vr_ip6_fragment {
-	__u8 next, reserved;
-	__be16 offset;
-	__be32 id;
-};
-
 /* The same of an IPv6 packet whose first header is a fragment's (RFC 8200, 4.5). */
 static __always_inline int vr_fragment_input6(struct __sk_buff *skb, struct vr_l4 *l4)
 {
@@ -371,6 +367,15 @@ static __always_inline void vr_mirror_opened(struct __sk_buff *skb, struct vr_pa
 		vr_mirror(skb, pkt, vif->mirror);
 }
 
+/* Does the tunnel's packet go on in pieces? */
+static __always_inline int vr_is_super(struct __sk_buff *skb, struct vr_packet *pkt,
+				       const struct vr_inner *in)
+{
+	struct vr_nexthop *nh = vr_nh_get(pkt->nh);
+
+	return nh && vr_super_cut(skb, pkt, in->off, in->l2 || vr_nh_wants_l2(nh));
+}
+
 /* For the host's own address: goes on with what is inside, or to vif @host. */
 __noinline int vr_local_input(struct __sk_buff *skb, struct vr_packet *pkt, __u32 host)
 {
@@ -383,6 +388,8 @@ __noinline int vr_local_input(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 		return TC_ACT_SHOT;
 	outer6 = pkt->proto == bpf_htons(ETH_P_IPV6) ? VP_OUTER6 : 0;
 	ret = outer6 ? vr_demux6(skb, pkt, &in) : vr_demux(skb, pkt, &in, &tun_sip);
+	if (!ret && __builtin_expect(skb->gso_size, 0) && vr_is_super(skb, pkt, &in))
+		return vr_drop(skb, pkt, VR_DROP_CLONED_ORIGINAL);
 	if (!ret)
 		ret = vr_open(skb, pkt, &in, tun_sip);
 	if (ret <= 0 && pkt->flags & VP_MIRROR_LATER)

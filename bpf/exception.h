@@ -12,13 +12,20 @@
 
 #include "again.h"
 
-/* Sends a copy through the pair; the packet lives on. 0, or -1 if it is lost. */
+/* Sends a copy through the pair, which makes @parts packets of it; the packet lives on.
+ * 0, or -1 if it is lost. */
 static __always_inline int vr_exception_send(struct __sk_buff *skb, const struct vr_packet *pkt,
-					     __u32 what, __u32 param)
+					     __u32 what, __u32 param, __u32 parts)
 {
+	struct vr_again *again;
+
 	if (!vr_cfg.exception_out)
 		return -1;
-	return vr_send_again_by(skb, pkt, what, param, 0, vr_cfg.exception_out, 0);
+	again = vr_again_note(skb, pkt, what, param, 0);
+	if (!again)
+		return -1;
+	again->left = parts;
+	return vr_again_send(skb, again, vr_cfg.exception_out, 0);
 }
 
 #endif /* VR_EXCEPTION_H */

@@ -92,7 +92,7 @@ static __always_inline void vr_icmp_send(struct __sk_buff *skb, struct vr_packet
 		vr_drop_copy(skb, pkt, VR_DROP_NO_EXCEPTION);
 		return;
 	}
-	if (vr_exception_send(skb, pkt, VR_AGAIN_ICMP, param))
+	if (vr_exception_send(skb, pkt, VR_AGAIN_ICMP, param, 1))
 		vr_drop_copy(skb, pkt, VR_DROP_NO_EXCEPTION);
 }
 

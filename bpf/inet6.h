@@ -222,6 +222,12 @@ __noinline int vr_inet6_route(struct __sk_buff *skb, struct vr_packet *pkt)
 #define VR_EXT_MAX		8	/* extension headers that are walked over */
 #define VR_PROTO_NONE		59	/* no next header, or one that cannot be found */
 
+struct vr_ip6_fragment {
+	__u8 next, reserved;
+	__be16 offset;
+	__be32 id;
+};
+
 static __always_inline int vr_is_extension(__u32 proto)
 {
 	return proto == VR_EXT_HOP_BY_HOP || proto == VR_EXT_ROUTING ||

@@ -5,6 +5,7 @@
 #ifndef VR_INPUT_H
 #define VR_INPUT_H
 
+#include "cut.h"
 #include "forward.h"
 #include "subvif.h"
 #include "underlay6.h"
@@ -135,19 +136,54 @@ static __always_inline int vr_input(struct __sk_buff *skb, struct vr_packet *pkt
 	}
 }
 
-/* From a netdevice that is no vif's. 0 for what came through the exception pair, or the packet
- * has ended. */
+static __always_inline void vr_packet_init(struct __sk_buff *skb, struct vr_packet *pkt,
+					   const struct vr_vif *vif)
+{
+	pkt->vif = vif->idx;
+	pkt->vrf = vif->vrf;
+	pkt->xconnect = vif->xconnect;
+	pkt->vif_type = vif->type;
+	pkt->vif_flags = vif->flags;
+	pkt->features = vif->features;
+	pkt->label = VR_LABEL_NONE;
+	if (!vr_cfg.events)
+		return;
+	pkt->id = bpf_ktime_get_ns();
+	vr_parse_l2(skb, pkt);
+	vr_trace(skb, pkt, VR_EV_RX);
+}
+
+/* A piece of what a tunnel brought whole (super.h), counted when it came. */
+static __always_inline int vr_super_piece(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	struct vr_vif *vif = vr_vif_get(skb->mark & VR_SUPER_VIF);
+
+	if (!vif || vif->type != VIF_TYPE_PHYSICAL)
+		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
+	skb->mark = 0;
+	vr_packet_init(skb, pkt, vif);
+	if (pkt->vif_flags & VIF_FLAG_MIRROR_RX)
+		vr_mirror_received(skb, pkt);
+	return VR_GO_FABRIC;
+}
+
+/* From a netdevice that is no vif's: the end of the exception pair. VR_GO_ON for a copy that
+ * comes in again, VR_GO_FABRIC, or the packet has ended. */
 __noinline int vr_no_vif(struct __sk_buff *skb, struct vr_packet *pkt)
 {
+	__u32 magic = skb->mark & VR_AGAIN_MAGIC_MASK;
+
 	if (!pkt)
 		return TC_ACT_SHOT;
 	if (!vr_cfg.exception_in || skb->ifindex != vr_cfg.exception_in)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
-	if ((skb->mark & VR_AGAIN_MAGIC_MASK) != VR_AGAIN_MAGIC)
+	if (magic == VR_SUPER_MAGIC)
+		return vr_super_piece(skb, pkt);
+	if (magic != VR_AGAIN_MAGIC)
 		return vr_drop(skb, pkt, VR_DROP_INTERFACE_RX_DISCARD);
 	if (vr_cfg.events)
 		pkt->id = bpf_ktime_get_ns();
-	return 0;
+	return VR_GO_ON;
 }
 
 /* A copy that dp-core sent to itself (again.h). */
@@ -173,7 +209,8 @@ static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packe
 	what = again->what;
 	param = again->param;
 	arg = again->arg;
-	again->mark = 0;
+	if (__sync_fetch_and_sub(&again->left, 1) == 1)
+		again->mark = 0;
 	skb->mark = 0;
 	if (vr_parse_l2(skb, pkt))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
@@ -184,6 +221,8 @@ static __always_inline int vr_input_again(struct __sk_buff *skb, struct vr_packe
 		return vr_flood_again(skb, pkt, param, arg);
 	if (what == VR_AGAIN_ICMP)
 		return vr_icmp_again(skb, pkt, param);
+	if (what == VR_AGAIN_CUT)
+		return vr_cut_again(skb, pkt);
 	return vr_trap(skb, pkt, param, arg);
 }
 

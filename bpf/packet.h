@@ -30,6 +30,7 @@
 #define VR_TUNNEL	(-6)	/* pkt->nh is a tunnel */
 #define VR_TOO_LONG	(-7)	/* for the tunnel pkt->nh; skb->cb[4] is the MTU inside it */
 #define VR_TTL_OVER	(-8)	/* TTL or hop limit ends here */
+#define VR_GO_FABRIC	(-9)	/* as a packet that the fabric brought */
 #define VR_MAX_LOOKUPS	4
 
 enum vr_packet_flag {

@@ -70,6 +70,26 @@ static __always_inline __u32 vr_tunnel_exceeded(struct __sk_buff *skb, struct vr
 	return mtu > overhead ? mtu - overhead : 1;
 }
 
+/* Of how many segments is the packet? */
+static __always_inline __u32 vr_segments(struct __sk_buff *skb, const struct vr_packet *pkt)
+{
+	__u32 size = skb->gso_size, heads, len;
+
+	if (!size)
+		return 1;
+	len = vr_segment_len(skb, pkt);
+	heads = len ? len + ETH_HLEN - size : 0;
+	return (skb->len - heads + size - 1) / size;
+}
+
+/* To be cut (cut.h). */
+static __always_inline int vr_tunnel_cut(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	if (vr_exception_send(skb, pkt, VR_AGAIN_CUT, 0, vr_segments(skb, pkt)))
+		return vr_drop(skb, pkt, VR_DROP_NO_EXCEPTION);
+	return vr_drop(skb, pkt, VR_DROP_CLONED_ORIGINAL);
+}
+
 /* Too long for the tunnel pkt->nh, inside which the MTU is that in skb->cb[4]. */
 __noinline int vr_too_long(struct __sk_buff *skb, struct vr_packet *pkt)
 {
@@ -77,8 +97,10 @@ __noinline int vr_too_long(struct __sk_buff *skb, struct vr_packet *pkt)
 
 	if (!pkt)
 		return TC_ACT_SHOT;
+	if (!vr_must_not_cut(skb, pkt->proto, pkt->l3))
+		return vr_tunnel_cut(skb, pkt);
 	/* no answer would find its way to a VLAN of the guest's own, nor is a copy the guest's */
-	if (pkt->flags & (VP_TAGGED | VP_MIRROR) || !vr_must_not_cut(skb, pkt->proto, pkt->l3))
+	if (pkt->flags & (VP_TAGGED | VP_MIRROR))
 		return vr_drop(skb, pkt, VR_DROP_TOO_BIG);
 	if (vr_cfg.icmp_errors == VR_ICMP_TRAP)
 		return vr_trap(skb, pkt, VR_TRAP_HANDLE_DF, mtu);
@@ -101,6 +123,45 @@ static __always_inline void vr_mss_from_vm(struct __sk_buff *skb, struct vr_pack
 		vr_mss_clamp(skb, pkt, tcp, vr_outer_overhead(o), ifindex);
 }
 
+/* Finds what the outer headers of tunnel pkt->nh need, before the packet is changed.
+ * 0, or a drop reason. */
+static __always_inline int vr_tunnel_prepare(struct __sk_buff *skb, struct vr_packet *pkt,
+					     struct vr_outer *o, struct vr_nexthop **nh,
+					     struct vr_vif **oif)
+{
+	int refused;
+
+	*nh = vr_nh_get(pkt->nh);
+	if (!*nh)
+		return VR_DROP_INVALID_NH;
+	refused = vr_tunnel_refuses(skb, pkt, *nh, pkt->label);
+	if (refused)
+		return refused;
+	*oif = vr_vif_get((*nh)->oif);
+	if (!*oif)
+		return VR_DROP_INVALID_IF;
+	if (vr_outer_prepare(skb, pkt, o, vr_tunnel_kind(*nh)))
+		return VR_DROP_INVALID_PACKET;
+	if (!(pkt->flags & VP_L3) || o->tunnel != NH_FLAG_TUNNEL_VXLAN)
+		return 0;
+	/* a packet gets an Ethernet header only if the far end is a router */
+	if (!((*nh)->flags & NH_FLAG_L3_VXLAN))
+		return VR_DROP_INVALID_NH;
+	o->eth.h_proto = pkt->proto;
+	o->has_eth = 1;
+	return 0;
+}
+
+/* The packet has its outer headers. */
+static __always_inline void vr_tunnel_own(struct __sk_buff *skb, struct vr_packet *pkt,
+					  const struct vr_outer *o)
+{
+	pkt->proto = bpf_htons(o->kind & VR_KIND_IPV6 ? ETH_P_IPV6 : ETH_P_IP);
+	pkt->l3 = ETH_HLEN;
+	pkt->flags = (pkt->flags & ~VP_TAGGED) | VP_ENCAPPED;
+	vr_trace(skb, pkt, VR_EV_ENCAP);
+}
+
 /* Nexthop Tunnel: one packet to one remote host. VR_TOO_LONG, or the packet has ended. */
 __noinline int vr_tunnel(struct __sk_buff *skb, struct vr_packet *pkt)
 {
@@ -112,24 +173,9 @@ __noinline int vr_tunnel(struct __sk_buff *skb, struct vr_packet *pkt)
 
 	if (!pkt)
 		return TC_ACT_SHOT;
-	nh = vr_nh_get(pkt->nh);
-	if (!nh)
-		return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
-	refused = vr_tunnel_refuses(skb, pkt, nh, pkt->label);
+	refused = vr_tunnel_prepare(skb, pkt, &o, &nh, &oif);
 	if (refused)
 		return vr_drop(skb, pkt, refused);
-	oif = vr_vif_get(nh->oif);
-	if (!oif)
-		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
-	if (vr_outer_prepare(skb, pkt, &o, vr_tunnel_kind(nh)))
-		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-	if (pkt->flags & VP_L3 && o.tunnel == NH_FLAG_TUNNEL_VXLAN) {
-		/* a packet gets an Ethernet header only if the far end is a router */
-		if (!(nh->flags & NH_FLAG_L3_VXLAN))
-			return vr_drop(skb, pkt, VR_DROP_INVALID_NH);
-		o.eth.h_proto = pkt->proto;
-		o.has_eth = 1;
-	}
 	vr_count_tunnel(pkt->vrf, o.tunnel);
 	vr_mss_from_vm(skb, pkt, &o, oif->ifindex);
 	if (vr_wants_mirror(pkt, oif))
@@ -142,10 +188,7 @@ __noinline int vr_tunnel(struct __sk_buff *skb, struct vr_packet *pkt)
 	if (vr_outer_take_tag(skb, &o) || vr_outer_grow(skb, &o) ||
 	    vr_outer_write(skb, &o, nh, oif, pkt->label))
 		return vr_drop(skb, pkt, VR_DROP_PUSH);
-	pkt->proto = bpf_htons(o.kind & VR_KIND_IPV6 ? ETH_P_IPV6 : ETH_P_IP);
-	pkt->l3 = ETH_HLEN;
-	pkt->flags = (pkt->flags & ~VP_TAGGED) | VP_ENCAPPED;
-	vr_trace(skb, pkt, VR_EV_ENCAP);
+	vr_tunnel_own(skb, pkt, &o);
 	return vr_output(skb, pkt, nh->oif);
 }
 

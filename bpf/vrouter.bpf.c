@@ -42,23 +42,6 @@ static __always_inline int vr_undecided(int verdict)
 	return verdict == VR_GO_ON || verdict == VR_GO_BRIDGE;
 }
 
-static __always_inline void vr_packet_init(struct __sk_buff *skb, struct vr_packet *pkt,
-					   const struct vr_vif *vif)
-{
-	pkt->vif = vif->idx;
-	pkt->vrf = vif->vrf;
-	pkt->xconnect = vif->xconnect;
-	pkt->vif_type = vif->type;
-	pkt->vif_flags = vif->flags;
-	pkt->features = vif->features;
-	pkt->label = VR_LABEL_NONE;
-	if (!vr_cfg.events)
-		return;
-	pkt->id = bpf_ktime_get_ns();
-	vr_parse_l2(skb, pkt);
-	vr_trace(skb, pkt, VR_EV_RX);
-}
-
 static __always_inline int vr_is_again(struct __sk_buff *skb, const struct vr_packet *pkt)
 {
 	if ((skb->mark & VR_AGAIN_MAGIC_MASK) != VR_AGAIN_MAGIC)
@@ -112,13 +95,17 @@ int vr_dpcore(struct __sk_buff *skb)
 
 	if (__builtin_expect(!vif, 0)) {
 		verdict = vr_no_vif(skb, &pkt);
-		if (verdict)
+		if (verdict >= 0)
 			return verdict;
+		again = verdict == VR_GO_ON;
 	} else {
 		vr_packet_init(skb, &pkt, vif);
 		again = vr_is_again(skb, &pkt);
 	}
-	verdict = again ? vr_input_again(skb, &pkt) : vr_received(skb, &pkt);
+	if (again)
+		verdict = vr_input_again(skb, &pkt);
+	else
+		verdict = vif ? vr_received(skb, &pkt) : vr_physical_input(skb, &pkt);
 	for (int i = 0; i < VR_MAX_STEPS && vr_undecided(verdict); i++)
 		verdict = verdict == VR_GO_BRIDGE ? vr_bridge_input(skb, &pkt)
 						  : vr_nexthop(skb, &pkt);

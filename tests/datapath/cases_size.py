@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scapy.layers.inet import ICMP, IP, UDP
-from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6
+from scapy.layers.inet import ICMP, IP, UDP, fragment
+from scapy.layers.inet6 import ICMPv6PacketTooBig, IPv6, IPv6ExtHdrFragment
 from scapy.packet import Packet, Raw
 
 from tests.model.const import Drop, Trap
@@ -15,14 +15,17 @@ from tests.model.state import mac
 from . import states as s
 from .frames import (
     eth,
+    hash4,
     ip,
+    sent_mplsogre,
+    sent_mplsoudp,
     sent_vxlan,
     tag,
     trapped,
     usual_port,
     vxlan,
 )
-from .frames6 import udp6
+from .frames6 import sent_mplsoudp6, udp6
 from .table import Case, Macs, Names, copy, drop, only, rows, trap, tx
 
 B = s.BLUE
@@ -39,32 +42,89 @@ def to(dst: bytes, *layers: Packet | bytes) -> bytes:
     return eth(dst, s.VM1_MAC, *layers)
 
 
-def lost(kind: str, frame: bytes, counter: str) -> Case:
-    """A frame of vm1 that may be cut: nobody is told."""
-    bridge = ((B, frame[:6]),)
-    name = f"{kind}: one byte too long"
-    return drop(name, s.VM1, frame, Drop.TOO_BIG, ((B, counter),), bridge)
+def cut(sent: bytes, size: int) -> list[bytes]:
+    """An outer IPv4 packet in fragments of so many bytes each."""
+    head = IP(sent[14:34])
+    del head.chksum, head.len
+    pieces: list[Packet] = fragment(head / Raw(sent[34:]), fragsize=size)  # type: ignore[no-untyped-call]
+    return [sent[:14] + bytes(piece) for piece in pieces]
 
 
-def of_size(dst: bytes, length: int, *tags: Packet) -> bytes:
+def cut6(sent: bytes, size: int, ident: int) -> list[bytes]:
+    """The same of IPv6."""
+    made = []
+    for at in range(0, len(sent) - 54, size):
+        head = IPv6(sent[14:54])
+        nh, head.nh, head.plen = head.nh, 44, None
+        more = int(at + size < len(sent) - 54)
+        extension = IPv6ExtHdrFragment(nh=nh, offset=at // 8, m=more, id=ident)
+        piece = Raw(sent[54 + at : 54 + at + size])
+        made.append(sent[:14] + bytes(head / extension / piece))
+    return made
+
+
+def in_pieces(
+    name: str,
+    frame: bytes,
+    pieces: list[bytes],
+    counter: str,
+    vrf: Names = (),
+) -> Case:
+    """A frame of vm1 that is too long and may be cut."""
+    case = drop(name, s.VM1, frame, Drop.CLONED_ORIGINAL, (*vrf, (B, counter)), ((B, frame[:6]),))
+    return replace(case, copies=tuple(copy(s.FABRIC, piece) for piece in pieces))
+
+
+def of_size(dst: bytes, length: int, *tags: Packet, id: int = 7) -> bytes:
     """A frame of that many bytes, which may be cut."""
-    return to(dst, *tags, ip(Z, size=length - 42 - 4 * len(tags)))
+    return to(dst, *tags, ip(Z, size=length - 42 - 4 * len(tags), id=id))
 
 
 NOT_IP = to(s.REMOTE_MAC, Raw(bytes(1451)))[:12] + b"\x88\xcc" + bytes(1451)
+BY_VXLAN = {
+    "one byte too long": (of_size(s.REMOTE_MAC, 1465), 744),
+    "with a tag": (of_size(s.REMOTE_MAC, 1465, tag()), 744),
+    "in three pieces": (of_size(s.REMOTE_MAC, 3500), 1176),
+    "just two whole pieces": (of_size(s.REMOTE_MAC, 2944), 1480),
+    "one byte more than two whole pieces": (of_size(s.REMOTE_MAC, 2945), 992),
+}
+BY_UDP, BY_GRE = of_size(UDP_MAC, 1469), of_size(GRE_MAC, 1473)
+ROUTED = to(s.GATEWAY, ip("10.1.1.3", size=1500 - 28))
+ROUTED_ON = bytes(ip("10.1.1.3", ttl=63, size=1500 - 28))
+BY_UDP6 = of_size(UDP6_MAC, 1500, id=300)
+THREE_BY_UDP6 = of_size(UDP6_MAC, 2888, id=300)
+VALUE = hash4("10.1.1.1", Z, 1111, 2222, 17, B)
 CUT = [
-    lost("VXLAN", of_size(s.REMOTE_MAC, 1465), VX),
-    lost("MPLSoUDP", of_size(UDP_MAC, 1469), UM),
-    lost("MPLSoGRE", of_size(GRE_MAC, 1473), GM),
-    lost("VXLAN with a tag", of_size(s.REMOTE_MAC, 1465, tag()), VX),
-    lost("VXLAN, no IP inside", NOT_IP, VX),
-    drop(
-        "over IPv6: not cut",
-        s.VM1,
-        of_size(UDP6_MAC, 1500),
-        Drop.TOO_BIG,
-        ((B, UM),),
-        ((B, UDP6_MAC),),
+    *(
+        in_pieces(f"VXLAN, cut: {what}", frame, cut(sent_vxlan(5001, frame, PORT), size), VX)
+        for what, (frame, size) in BY_VXLAN.items()
+    ),
+    in_pieces(
+        "VXLAN, cut: no IP inside",
+        NOT_IP,
+        cut(sent_vxlan(5001, NOT_IP, 52000, id=0), 744),
+        VX,
+    ),
+    in_pieces("MPLSoUDP, cut", BY_UDP, cut(sent_mplsoudp(1040, BY_UDP, PORT), 744), UM),
+    in_pieces("MPLSoGRE, cut", BY_GRE, cut(sent_mplsogre(1050, BY_GRE), 744), GM),
+    in_pieces(
+        "MPLSoUDP, cut: routed",
+        ROUTED,
+        cut(sent_mplsoudp(1030, ROUTED_ON, usual_port("10.1.1.3"), ttl=63), 760),
+        UM,
+        ((B, "l2_receives"),),
+    ),
+    in_pieces(
+        "MPLSoUDP over IPv6, cut",
+        BY_UDP6,
+        cut6(sent_mplsoudp6(1040, BY_UDP6, VALUE), 760, 300),
+        UM,
+    ),
+    in_pieces(
+        "MPLSoUDP over IPv6, cut: more than two whole pieces",
+        THREE_BY_UDP6,
+        cut6(sent_mplsoudp6(1040, THREE_BY_UDP6, VALUE), 968, 300),
+        UM,
     ),
 ]
 

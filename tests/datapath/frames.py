@@ -155,11 +155,16 @@ def tcp(dst: str, sport: int = 1111, src: str = "10.1.1.1") -> Packet:
     return IP(src=src, dst=dst, id=7) / TCP(sport=sport, dport=80) / Raw(b"hello")
 
 
-def entropy(src: str, dst: str, sport: int, dport: int, proto: int, vrf: int) -> int:
-    """The outer source port; the hash itself is tested against vectors (test_hash.py)."""
+def hash4(src: str, dst: str, sport: int, dport: int, proto: int, vrf: int) -> int:
+    """The hash of a flow, which itself is tested against vectors (test_hash.py)."""
     first, second = (int.from_bytes(inet_aton(one), "little") for one in (src, dst))
     ports = int.from_bytes(struct.pack("!HH", sport, dport), "little")
-    return 49152 + (hashword([first, second, ports, proto << 16 | vrf], s.SEED) * 16383 >> 32)
+    return hashword([first, second, ports, proto << 16 | vrf], s.SEED)
+
+
+def entropy(src: str, dst: str, sport: int, dport: int, proto: int, vrf: int) -> int:
+    """The outer source port."""
+    return 49152 + (hash4(src, dst, sport, dport, proto, vrf) * 16383 >> 32)
 
 
 def usual_port(dst: str, vrf: int = s.BLUE, src: str = "10.1.1.1") -> int:

@@ -76,7 +76,10 @@ def own_netns() -> Iterator[None]:
 
 
 class Rig:
-    """One loaded dp-core. `run` gives what it did with a frame, as the model would say it."""
+    """One loaded dp-core. `outcome` gives what it did with a frame, as the model would say it.
+
+    `program`: its fd; `pair`: ifindex of the end of the exception pair where packets come back.
+    """
 
     def __init__(self, instance: Instance, state: State, object_path: Path | None = None) -> None:
         loader.load(
@@ -89,9 +92,10 @@ class Rig:
         self.state = state = state.copy(state.name)
         self.core = DpCore.open(instance)
         self._ifindex: dict[int, int] = {}
+        self.pair = 0
         with self.core.lock():
             self._program(state)
-        self._prog = libbpf.obj_get(instance.prog_dir / "vr_dpcore")
+        self.program = libbpf.obj_get(instance.prog_dir / "vr_dpcore")
         self._ring = open_map(instance.map_path("test_copies"))
         self._copies = RingReader(self._ring)
         self._copy_layout = self.core.layouts.layout("vr_test_copy")
@@ -101,12 +105,12 @@ class Rig:
         """Closes what is open; the instance stays loaded."""
         self._copies.close()
         self._ring.close()
-        os.close(self._prog)
+        os.close(self.program)
         self.core.close()
 
     def outcome(self, vif: int, frame: bytes) -> model.Outcome:
         """What dp-core did with the frame; its counters are left out (see `counters`)."""
-        result = run_program(self._prog, frame, self._ifindex[vif])
+        result = run_program(self.program, frame, self._ifindex[vif])
         verdict, out_vif, reason, tag = result.cb[:4]
         kind = Verdict(verdict)
         sent = kind in (Verdict.TX, Verdict.TRAP)
@@ -140,6 +144,10 @@ class Rig:
         assert (entry.vrf, entry.mac) == (vrf, frame[50:56]), entry
         assert self.core.bridge.get(vrf, entry.mac) == entry
         return frame[:20] + bytes(4) + frame[24:]
+
+    def ifindex(self, vif: int) -> int:
+        """Of the vif's netdevice."""
+        return self._ifindex[vif]
 
     def counters(self) -> Counter[model.Key]:
         """All counters that a packet may move, by the model's keys."""
@@ -225,8 +233,8 @@ class Rig:
         _ip("link add vrx0 mtu 65535 type veth peer name vrx1 mtu 65535")
         for end in ("vrx0", "vrx1"):
             _ip(f"link set {end} up")
-        out, back = (socket.if_nametoindex(end) for end in ("vrx0", "vrx1"))
-        exception.tie(self.core, out, back)
+        out, self.pair = (socket.if_nametoindex(end) for end in ("vrx0", "vrx1"))
+        exception.tie(self.core, out, self.pair)
 
     def _add_vif(self, vif: Vif) -> None:
         name = f"d{vif.idx}"

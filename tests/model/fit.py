@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of a packet that is too long for its tunnel."""
 
+import struct
+
 from . import icmp
-from .const import ETH_IPV4, ETH_IPV6, Drop, Trap
+from .const import ETH_IPV4, ETH_IPV6, EXT_FRAGMENT, Drop, Trap
 from .packet import Outcome, Packet
 from .state import Vif
-from .wire import ETH_LEN, BadPacketError, parse_ipv4, parse_ipv6
+from .wire import ETH_LEN, BadPacketError, checksum, parse_inner, parse_ipv4, parse_ipv6
 
 
 def must_not_cut(packet: Packet) -> bool:
@@ -32,7 +34,39 @@ def send(packet: Packet, vif: Vif, frame: bytes) -> Outcome:
         return packet.send(vif, frame)
     if must_not_cut(packet):
         return _tell(packet, vif, frame)
-    return packet.drop(Drop.TOO_BIG)
+    return _cut(packet, vif, frame)
+
+
+def _cut(packet: Packet, vif: Vif, frame: bytes) -> Outcome:
+    """Send the outer packet in fragments, which needs the exception pair."""
+    if not packet.state.exception:
+        return packet.drop(Drop.NO_EXCEPTION)
+    ident = parse_inner(packet.l2.proto, packet.l3_data).ident
+    for piece in fragments(frame, vif.mtu, ident):
+        packet.send_copy(vif, piece)
+    return packet.drop(Drop.CLONED_ORIGINAL)
+
+
+def fragments(frame: bytes, mtu: int, ident: int) -> list[bytes]:
+    """A frame with an IP packet in it, in fragments (RFC 791, RFC 8200): as few as can be, of
+    about the same length."""
+    six = frame[12:14] == ETH_IPV6.to_bytes(2, "big")
+    ip, data = (frame[14:54], frame[54:]) if six else (frame[14:34], frame[34:])
+    room = (mtu - (48 if six else 20)) // 8 * 8
+    pieces = -(-len(data) // room)
+    size = -(-len(data) // pieces) + 7 & ~7
+    made = []
+    for at in range(0, len(data), size):
+        piece, more = data[at : at + size], at + size < len(data)
+        if six:
+            extension = struct.pack("!BBHI", ip[6], 0, at | more, ident)
+            head = ip[:4] + struct.pack("!HB", 8 + len(piece), EXT_FRAGMENT) + ip[7:] + extension
+        else:
+            length = struct.pack("!HHH", 20 + len(piece), ident, at >> 3 | more << 13)
+            head = ip[:2] + length + ip[8:10] + bytes(2) + ip[12:]
+            head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
+        made.append(frame[:14] + head + piece)
+    return made
 
 
 def send_copy(packet: Packet, vif: Vif, frame: bytes) -> None:

@@ -26,7 +26,7 @@ from vrouter.dpcore.loader import load, unload
 from vrouter.dpcore.names import Family, NhFlag, NhType, VifFlag, VifType
 from vrouter.dpcore.records import Member, Nexthop, Route, Vif
 from vrouter.dpcore.sizes import SMALL
-from vrouter.host import netns, vhost
+from vrouter.host import devices, netns, vhost
 from vrouter.host.netlink import Netlink
 
 BROADCAST = b"\xff" * 6
@@ -72,6 +72,7 @@ class Host:
             load(self.instance, SMALL)
             vhost.up(self.instance, NIC)
         self.core = world.enter(DpCore.open(self.instance))
+        devices.ensure_packet_devices(self.core)
         self.nic = self._vif(NIC)
         self.vhost = self._vif(vhost.VHOST)
         self.receive = self.put(type=NhType.RECEIVE, oif=self.vhost)
