@@ -7,6 +7,8 @@ MULTIARCH  ?= $(shell uname -m)-linux-gnu
 # run by `make test`: TESTS=tests/unit PYTEST_ARGS="-x -k name" narrow it
 TESTS       = $(wildcard tests/unit tests/datapath tests/system tests/interop)
 PYTEST_ARGS =
+# tests that run beside each other; PYTEST_ARGS=-n0 for none (--pdb)
+WORKERS     = 2
 SOAK_ARGS   =
 BENCH_ARGS  =
 
@@ -63,9 +65,14 @@ demo: root bpf
 lint: setup
 	@$(OWN) $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/mypy -p bench -p tests
 
-test: root bpf lint
+# lint runs beside the tests, but not beside those that are marked `alone` (tests/exclusive.py)
+test: root bpf
 	@$(SETUP) test_packages
-	@$(OWN) $(BIN)/pytest -m "not soak" $(TESTS) $(PYTEST_ARGS)
+	@$(OWN) mkdir -p build; \
+		flock --shared build/tests.lock $(MAKE) --no-print-directory lint >build/lint.log 2>&1 & lint=$$!; \
+		$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not soak" $(TESTS) $(PYTEST_ARGS); tests=$$?; \
+		wait $$lint && echo "lint: passed" || { cat build/lint.log; echo "lint: FAILED (above)"; tests=1; }; \
+		exit $$tests
 
 soak: root bpf
 	@$(SETUP) test_packages

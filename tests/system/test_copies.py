@@ -35,7 +35,7 @@ PAUSE = 0.0004  # between broadcasts
 AGAIN_MAGIC, TRAP = 0x56000000, 1
 DROP, TRAP_NO_IF, RECIRCULATION = 2, 5, 65
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
