@@ -7,13 +7,17 @@ MULTIARCH  ?= $(shell uname -m)-linux-gnu
 # run by `make test`: TESTS=tests/unit PYTEST_ARGS="-x -k name" narrow it
 TESTS       = $(wildcard tests/unit tests/datapath tests/system tests/interop)
 PYTEST_ARGS =
+# tests that run beside each other; PYTEST_ARGS=-n0 for none (--pdb)
+WORKERS     = 2
 SOAK_ARGS   =
 BENCH_ARGS  =
+COVERAGE_ARGS =
 
 BIN    := .venv/bin
 SETUP  := packaging/setup.sh
 # what runs as root through sudo leaves no root's file behind, not even when it fails
 OWN    := trap '$(SETUP) own' EXIT;
+LINT   := $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/mypy -p bench -p tests
 OBJECT := src/vrouter/dpcore/vrouter.bpf.o
 BPF_SOURCES := $(wildcard bpf/*.c bpf/*.h bpf/vendor/*.h bpf/vendor/bpf/*.h)
 # callbacks of bpf_loop take what they are given
@@ -23,12 +27,13 @@ BPF_FLAGS := -g -O2 -Wall -Wextra -Wno-unused-parameter -Werror -target bpf -mcp
 export CLANG LLVM_STRIP
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test soak bench bpf install lint clean distclean setup root deb
+.PHONY: help demo test soak coverage bench bpf install lint clean distclean setup root deb
 
 help:
 	@echo "make demo     two hosts, one overlay, in namespaces of this machine (root)"
 	@echo "make test     all tests (root); TESTS=tests/unit PYTEST_ARGS='-k name' narrow it"
 	@echo "make soak     the long tests: a million mutations, seeded bugs (root)"
+	@echo "make coverage which branches of the programs no test reaches (root)"
 	@echo "make bench    speed, side by side with the kernel's own forwarding (root)"
 	@echo "make install  vrouter and its tools into .venv/bin"
 	@echo "make deb      a Debian package into dist/"
@@ -65,15 +70,25 @@ demo: root bpf
 	@$(OWN) $(BIN)/vrouter lab demo
 
 lint: setup
-	@$(OWN) $(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/mypy -p bench -p tests
+	@$(OWN) $(LINT)
 
-test: root bpf lint
+# lint runs beside the tests, but not beside those that are marked `alone` (tests/exclusive.py)
+test: root bpf
 	@$(SETUP) test_packages
-	@$(OWN) $(BIN)/pytest -m "not soak" $(TESTS) $(PYTEST_ARGS)
+	@$(OWN) mkdir -p build; \
+		flock --shared build/tests.lock sh -c "$(LINT)" >build/lint.log 2>&1 & lint=$$!; \
+		$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not soak" $(TESTS) $(PYTEST_ARGS); tests=$$?; \
+		wait $$lint && echo "lint: passed" || { cat build/lint.log; echo "lint: FAILED (above)"; tests=1; }; \
+		exit $$tests
 
 soak: root bpf
 	@$(SETUP) test_packages
 	@$(OWN) $(BIN)/pytest -m soak tests $(SOAK_ARGS)
+
+# which branches of bpf/ no test reaches: docs/reference/coverage.md
+coverage: root bpf
+	@$(SETUP) test_packages
+	@$(OWN) $(BIN)/python -m tests.coverage $(COVERAGE_ARGS)
 
 bench: root bpf
 	@$(OWN) $(BIN)/python bench/run.py $(BENCH_ARGS)

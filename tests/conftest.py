@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures for tests that need a network namespace or an instance of their own."""
+"""Fixtures for tests that need a network namespace or an instance of their own; how tests run
+beside each other; what the end of a run tells."""
 
 from __future__ import annotations
 
@@ -10,8 +11,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests import exclusive
 from vrouter.dpcore.instance import Instance
 
+# record_property(SUMMARY, line): a line that the end of the run shows
+SUMMARY = "summary"
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _numbers = itertools.count(1)
@@ -55,7 +59,28 @@ def other_netns(netns: None) -> Callable[[], None]:
     return lambda: _checked(_libc.unshare(_CLONE_NEWNET))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that need the machine for themselves come last: then nobody has to wait for them."""
+    items.sort(key=lambda item: item.get_closest_marker(exclusive.MARK) is not None)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    if exclusive.INSIDE_A_TEST:
+        return (yield)
+    # first: a test's timeout starts when its turn has come
+    with exclusive.turn(item.get_closest_marker(exclusive.MARK) is not None):
+        return (yield)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for report in terminalreporter.stats.get("passed", []) + terminalreporter.stats.get(
+        "failed", []
+    ):
+        for name, line in report.user_properties:
+            if name == SUMMARY:
+                terminalreporter.write_line(line)
     if _skips_are_errors(terminalreporter):
         terminalreporter.write_line("a test was skipped in CI: install what it needs", red=True)
 

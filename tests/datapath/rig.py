@@ -128,6 +128,10 @@ class Rig:
             marks=marks,
         )
 
+    def inject(self, vif: int, frame: bytes) -> None:
+        """Runs a packet; what becomes of it only counters tell, and its copies stay unread."""
+        run_program(self._prog, frame, self._ifindex[vif])
+
     def _copy(self, raw: bytes) -> model.Copy:
         copy = self._copy_layout.unpack(raw)
         data = _tagged(copy["data"][: copy["len"]], copy["vlan"])

@@ -33,7 +33,7 @@ from . import (
     cases_vifs,
     cases_xconnect,
 )
-from .agree import first_difference
+from .agree import CHUNK, first_difference
 from .packets import fit
 from .rig import Rig, rig
 from .states import TABLE_STATES
@@ -98,8 +98,8 @@ def test_every_row_cut_short_at_every_byte(loaded: Rig) -> None:
         if length < len(frame)
     }
     ordered = sorted(short)
-    for at in range(0, len(ordered), 256):
-        found = first_difference(loaded, ordered[at : at + 256])
+    for at in range(0, len(ordered), CHUNK):
+        found = first_difference(loaded, ordered[at : at + CHUNK])
         assert found is None, found
 
 

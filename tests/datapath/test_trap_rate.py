@@ -52,7 +52,9 @@ def test_they_come_again_with_time(loaded: Rig) -> None:
 
 def test_one_a_second_is_one(loaded: Rig) -> None:
     loaded.core.config.set(trap_rate=1)
+    before = loaded.core.stats.drops()[Drop.TRAP_LIMIT]
     assert trapped(loaded, s.UUF, 50) in (1, 2)
+    assert loaded.core.stats.drops()[Drop.TRAP_LIMIT] - before in (48, 49)
 
 
 def test_nought_is_no_limit(loaded: Rig) -> None:

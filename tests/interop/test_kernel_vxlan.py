@@ -114,6 +114,7 @@ def test_the_longest_packet_passes_unbroken(net: Net) -> None:
     run_in(net.theirs[0].netns, f"ping -n -M do -s {size} -c 2 -i 0.05 -W 2 {net.ours[0].ip}")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("wire", ["tso", "plain"])
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_tcp_both_ways(net: Net, source: str, target: str, wire: str) -> None:

@@ -62,7 +62,7 @@ class Vif:
 
     def has(self, flag: VifFlag) -> bool:
         """Whether the flag is set."""
-        return bool(self.flags & flag)
+        return bool(int.__and__(self.flags, flag))  # four times as fast as IntFlag's
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Nexthop:
 
     def has(self, flag: NhFlag) -> bool:
         """Whether the flag is set."""
-        return bool(self.flags & flag)
+        return bool(int.__and__(self.flags, flag))  # four times as fast as IntFlag's
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Route:
 
     def has(self, flag: RouteFlag) -> bool:
         """Whether the flag is set."""
-        return bool(self.flags & flag)
+        return bool(int.__and__(self.flags, flag))  # four times as fast as IntFlag's
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from vrouter.host import netns
 
 SEGMENT = 1300  # bytes, about: what a retransmission is counted in
-_GRACE = 20  # seconds for the connection and the exchange of results
+BYTES = 128 << 20  # of a stream: a thousand of the largest super-packets, a third of a second
+_GRACE = 30  # seconds that a stream may take
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,12 @@ def server(space: str) -> Iterator[None]:
             process.kill()
 
 
-def client(space: str, address: str, seconds: float, timeout: float) -> tuple[int | None, str]:
-    """The client in namespace `space`: its exit code (None: killed after `timeout`), its report."""
-    command = ["iperf3", "-J", "-c", address, "-t", str(seconds), "--connect-timeout", "5000"]
+def client(space: str, address: str, *length: str, timeout: float) -> tuple[int | None, str]:
+    """The client in namespace `space`: its exit code (None: killed after `timeout`), its report.
+
+    length: iperf3's options, `-t SECONDS` or `-n BYTES`.
+    """
+    command = ["iperf3", "-J", "-c", address, *length, "--connect-timeout", "5000"]
     with netns.enter(space):
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -63,10 +67,10 @@ def client(space: str, address: str, seconds: float, timeout: float) -> tuple[in
             process.kill()
 
 
-def stream(source: str, target: str, address: str, seconds: float = 2) -> Sums:
-    """A stream from namespace `source` to `address` in namespace `target`. It must succeed."""
+def stream(source: str, target: str, address: str) -> Sums:
+    """BYTES from namespace `source` to `address` in namespace `target`. It must succeed."""
     with server(target):
-        code, output = client(source, address, seconds, seconds + _GRACE)
+        code, output = client(source, address, "-n", str(BYTES), timeout=_GRACE)
     assert code == 0, output
     end = json.loads(output)["end"]
     received = end["sum_received"]

@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.system.compile import ROOT
 from vrouter.host import netns
 from vrouter.lab import state
@@ -54,6 +56,7 @@ def test_a_wrong_case_is_answered_with_the_right_ones() -> None:
     assert all(case in done.stderr for case in CASES)
 
 
+@pytest.mark.alone
 def test_figures_side_by_side(tmp_path: Path) -> None:
     file = tmp_path / "result.json"
     arguments = ("--rounds", "1", "--seconds", "0.3", "--json", str(file))

@@ -135,7 +135,7 @@ def test_it_proves_every_encapsulation(encap: str, vrouter: Vrouter) -> None:
 
 def test_make_knows_all_targets() -> None:
     """And run through sudo, each of them that writes here gives the folder back at its end."""
-    writes = ("demo", "test", "soak", "bench", "install", "lint", "bpf", "setup")
+    writes = ("demo", "test", "soak", "coverage", "bench", "install", "lint", "bpf", "setup")
     for target in (*writes, "clean"):
         done = subprocess.run(
             ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True

@@ -23,6 +23,7 @@ from vrouter.lab.topology import ENCAPS, FORWARDINGS, NIC, WIRE_MTU, Lab
 
 WHOLE = 10_000  # bytes: the least that the mean packet may have
 LOOKED_AT = 4000  # frames, by tshark
+pytestmark = pytest.mark.alone
 KINDS = [(encap, forwarding) for encap in ENCAPS for forwarding in FORWARDINGS]
 
 
@@ -120,7 +121,7 @@ def test_the_tracepoint_sees_what_a_wrong_header_length_does(
     try:
         assert proof.ping(lab, "vm1", target, 2).answered == 2
         with tracing() as trace, iperf.server(lab.netns("vm3")):
-            iperf.client(lab.netns("vm1"), target, 1, timeout=3)
+            iperf.client(lab.netns("vm1"), target, "-t", "1", timeout=3)
             assert trace.at_segmentation().total() > 0
     finally:
         with instance.enter_netns():

@@ -137,6 +137,7 @@ def read(one: socket.socket, enough: int) -> tuple[Counter[str], bytearray]:
     return senders, seen
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("wire", ["tso", "plain"])
 def test_every_byte_of_a_stream_reaches_the_analyzer(net: Net, wire: str) -> None:
     with contextlib.ExitStack() as stack:

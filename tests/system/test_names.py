@@ -124,9 +124,9 @@ def test_two_commands_at_once(name: str, tmp_path: Path) -> None:
     with instance.lock():
         process = command(name, "unload", "--name", name)
         assert process.stderr is not None
-        told_first = process.stderr.readline()
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert f"waiting: vRouter {name!r} is being changed by process {os.getpid()} (" in told_first
-    assert not error
+        error = process.stderr.readline()
+    with process:
+        rest = process.stderr.read()
+    assert (process.returncode, rest) == (0, "")
+    assert f"waiting: vRouter {name!r} is being changed by process {os.getpid()} (" in error
     assert not instance.is_loaded()

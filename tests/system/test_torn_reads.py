@@ -46,9 +46,12 @@ PATIENCE = 60  # seconds that a busy machine gets for the writes that are wanted
 WAITS = (0, 1_000, 100_000)  # ns between the reader's first look and the second
 _RESULT = struct.Struct("=QQQQII")
 
-pytestmark = pytest.mark.skipif(
-    len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs: a reader and a writer at a time"
-)
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(
+        len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs: a reader and a writer at a time"
+    ),
+]
 Write = Callable[[DpCore, int], object]
 
 

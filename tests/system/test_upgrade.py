@@ -42,7 +42,7 @@ LEAST = 3_000  # a second and way around the exchanges; below that they are hard
 RELOADS = 20
 SEED = random.randrange(1 << 32)
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")

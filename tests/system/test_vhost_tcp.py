@@ -14,6 +14,7 @@ import pytest
 from tests.system.vhosts import Host
 from vrouter.host import netns
 
+pytestmark = pytest.mark.alone
 _GAP = 0.2  # seconds
 _ROUNDS = 3
 _SERVER = """
