@@ -130,7 +130,7 @@ class Rig:
 
     def inject(self, vif: int, frame: bytes) -> None:
         """Runs a packet; what becomes of it only counters tell, and its copies stay unread."""
-        run_program(self._prog, frame, self._ifindex[vif])
+        run_program(self.program, frame, self._ifindex[vif])
 
     def _copy(self, raw: bytes) -> model.Copy:
         copy = self._copy_layout.unpack(raw)
