@@ -28,7 +28,7 @@ class Problem:
         return f"{self.path}: {self.why}"
 
 
-class Rejected(VrouterError):
+class Rejected(VrouterError):  # noqa: N818 - as its siblings in dpcore.errors
     """A request that was refused whole; nothing has changed."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
