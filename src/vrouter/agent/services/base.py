@@ -133,6 +133,10 @@ class World(Protocol):
     def name_of(self, network: str, address: IPAddress) -> str | None:
         """The host name of an address of a network, local or remote."""
 
+    def mtu(self, vrf: int) -> int:
+        """What VMs of a VRF are told is their MTU: the network's, else what fits the fabric
+        behind the widest encapsulation. 0: they are told none."""
+
     @property
     def router_mac(self) -> bytes:
         """The MAC of every gateway (00:00:5e:00:01:00)."""
