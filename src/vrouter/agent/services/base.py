@@ -128,7 +128,10 @@ class World(Protocol):
         """The network whose VRF that is."""
 
     def addresses_of(self, network: str, hostname: str) -> Sequence[IPAddress]:
-        """The addresses in a network of the VMs of that host name, local and remote."""
+        """The addresses in a network of the VMs of that host name, local and remote.
+
+        hostname: in lower case; host names are the same in either case (RFC 4343).
+        """
 
     def name_of(self, network: str, address: IPAddress) -> str | None:
         """The host name of an address of a network, local or remote."""

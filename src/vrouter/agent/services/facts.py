@@ -46,7 +46,9 @@ class SubnetFacts:
 
     @property
     def server(self) -> Address | None:
-        return self.gateway or self.resolver
+        both = (self.gateway, self.resolver)
+        same = (one for one in both if one is not None and one.version == self.prefix.version)
+        return next(same, None)
 
     @property
     def slaac(self) -> bool:

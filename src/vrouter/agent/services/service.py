@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
-from typing import ClassVar
 
 from . import facts
 from .base import Action, Count, Port, Transmit, Trap, World
@@ -17,7 +16,7 @@ from .wire.malformed import Malformed
 class PacketService:
     """A service whose subclasses say in `take` what they do with a packet."""
 
-    name: ClassVar[str]
+    name: str
 
     def __init__(self, world: World) -> None:
         self.world = world
