@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
@@ -107,9 +107,13 @@ class ForgetAddress:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Actions that an awaitable will give (a forwarded DNS query)."""
+    """Actions that an awaitable will give (a forwarded DNS query).
+
+    drop: to be called instead of awaiting it, when nobody is to wait for it.
+    """
 
     work: Awaitable[Iterable[Action]]
+    drop: Callable[[], None]
 
 
 Action = Transmit | Inject | Count | LearnMac | ForgetMac | LearnAddress | ForgetAddress | Later

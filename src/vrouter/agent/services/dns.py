@@ -113,8 +113,17 @@ class DnsService(PacketService):
             return (self.count("too many in flight"),)
         self._number += 1
         mine[self._number] = now + _GIVEN_UP
-        work = self._forwarded(port, packet, data, query, self._number)
-        return Later(work), self.count("forwarded")
+        number = self._number
+        work = self._forwarded(port, packet, data, query, number)
+
+        def drop() -> None:
+            work.close()
+            self._done(port, number)
+
+        return Later(work, drop), self.count("forwarded")
+
+    def _done(self, port: Port, number: int) -> None:
+        self.in_flight.get(port.vif, {}).pop(number, None)
 
     async def _forwarded(
         self, port: Port, packet: Packet, data: bytes, query: Query, number: int
@@ -124,7 +133,7 @@ class DnsService(PacketService):
         try:
             answer = await self._forwarder.ask(asked)
         finally:
-            self.in_flight.get(port.vif, {}).pop(number, None)
+            self._done(port, number)
         now = self.world.port(port.vif)
         if now is None or now.interface != port.interface:
             return (self.count("port gone"),)
