@@ -28,6 +28,7 @@ FABRIC = 9
 RED = Network(
     name="red",
     mtu=1400,
+    igmp=True,
     subnets=(
         Subnet(
             prefix="10.1.1.0/24",
@@ -50,6 +51,7 @@ RED = Network(
 BLUE = Network(
     name="blue",
     forwarding="l3",
+    igmp=True,
     subnets=(
         Subnet(prefix="10.2.1.0/24", dns_servers=("9.9.9.9",)),
         Subnet(prefix="fd00:2::/64", gateway="fd00:2::1", dhcp=False, domain="blue.example"),

@@ -144,6 +144,8 @@ def test_learning_of_addresses_answers_or_passes_on() -> None:
     assert [one.frame for one in other if isinstance(one, Inject)] == [
         bytes(arp(psrc="10.1.1.50", pdst="10.1.1.60"))
     ]
+    own = rig.send(arp(pdst="10.1.1.60"), **how)
+    assert results(own) == ["address-learning: known"] and isinstance(own[-1], Inject)
     refused = {
         "10.1.1.1": "claims an address of the network",
         "10.1.1.11": "claims another port's",

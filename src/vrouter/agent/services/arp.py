@@ -48,7 +48,7 @@ class ArpService(PacketService):
     def answer(self, port: Port, packet: Packet, message: arp.Arp) -> Iterable[Action]:
         """To a request: the router's MAC, for what the network owns; in a network that only
         routes for every address in its subnets but the port's own."""
-        if not self._is_ours(port, message.tpa):
+        if not self.is_ours(port, message.tpa):
             return (self.count("not for the network"),)
         reply = arp.Arp(arp.REPLY, self.world.router_mac, message.tpa, message.sha, message.spa)
         frame = self._frame(message.sha, reply, packet.eth.tags)
@@ -78,7 +78,8 @@ class ArpService(PacketService):
             actions += self._probe(port, address), self.count("probed")
         return actions
 
-    def _is_ours(self, port: Port, address: IPv4Address) -> bool:
+    def is_ours(self, port: Port, address: IPv4Address) -> bool:
+        """Whether the network answers a request of the port's for the address."""
         if address in self.owned(port):
             return True
         if port.network.forwarding != "l3":

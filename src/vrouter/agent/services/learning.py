@@ -140,13 +140,20 @@ class AddressService(PacketService):
         refused = self._refused(port, packet, message)
         if refused is not None:
             return (self.count(refused),)
+        if message.spa in facts.of_interface(port.interface).addresses:
+            return [self.count("known"), *self._goes_on(port, packet, message, trap.frame)]
         news = self._table.seen(port, message.spa, message.sha, trap.now)
         if news is None:
             return (self.count("too many addresses"),)
         result = self.count("learnt" if news else "refreshed")
-        if message.op == arp.REQUEST and message.tpa in self.owned(port):
-            return [*news, result, *self._arp.answer(port, packet, message)]
-        return [*news, result, Inject(port.vif, port.vrf, trap.frame)]
+        return [*news, result, *self._goes_on(port, packet, message, trap.frame)]
+
+    def _goes_on(
+        self, port: Port, packet: Packet, message: arp.Arp, frame: bytes
+    ) -> Iterable[Action]:
+        if message.op == arp.REQUEST and self._arp.is_ours(port, message.tpa):
+            return self._arp.answer(port, packet, message)
+        return (Inject(port.vif, port.vrf, frame),)
 
     def tick(self, now: float) -> Iterable[Action]:
         """Ageing of what this, ARP and neighbour discovery have learnt."""

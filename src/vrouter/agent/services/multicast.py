@@ -96,7 +96,7 @@ class _MulticastService(PacketService):
 
 
 class IgmpService(_MulticastService):
-    """For IPv4. Every port has a querier from the start."""
+    """For IPv4. The ports of a network with IGMP have a querier from the start."""
 
     name = "igmp"
 
@@ -116,9 +116,7 @@ class IgmpService(_MulticastService):
 
     def port_up(self, port: Port, now: float) -> Iterable[Action]:
         """The first general query."""
-        if not any(True for _ in facts.of_network(port.network).of_version(4)):
-            return ()
-        return self._starts(port, now)
+        return () if not port.network.igmp else self._starts(port, now)
 
     def _asks(self, port: Port, group: facts.Address | None) -> list[Action]:
         """From the gateway; without one from 0.0.0.0 (RFC 4541, section 2.1.1)."""
