@@ -46,7 +46,7 @@ _NEIGHBOUR = struct.Struct("=BxxxiHBB")  # family, ifindex, state, flags, type
 def device_of(link: Link) -> Device:
     """What the plan wants to know of a netdevice."""
     elsewhere = link.kind == "veth" and link.peer_elsewhere
-    return Device(link.ifindex, link.name, link.mac, elsewhere)
+    return Device(link.ifindex, link.name, link.mac, elsewhere, link.mtu)
 
 
 def read_devices() -> dict[str, Device]:
@@ -221,4 +221,5 @@ def _note_link(news: News, message: Any, *, gone: bool) -> None:
     kind = info.get_attr("IFLA_INFO_KIND") if info is not None else None
     elsewhere = kind == "veth" and message.get_attr("IFLA_LINK_NETNSID") is not None
     mac = bytes.fromhex((message.get_attr("IFLA_ADDRESS") or "").replace(":", ""))
-    news.links[name] = None if gone else Device(message["index"], name, mac, elsewhere)
+    mtu = message.get_attr("IFLA_MTU") or 0
+    news.links[name] = None if gone else Device(message["index"], name, mac, elsewhere, mtu)
