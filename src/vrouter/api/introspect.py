@@ -23,6 +23,7 @@ from vrouter.agent.facade import Facade
 from vrouter.api import bodies, metrics, tables
 from vrouter.api.errors import ApiError, json_response
 from vrouter.api.guard import Guard
+from vrouter.dpcore.errors import BadValue
 from vrouter.dpcore.instance import Instance
 
 FAMILIES = ("inet", "inet6", "bridge")
@@ -137,9 +138,12 @@ class Introspect:
 
     async def _vrfs(self, request: Request) -> Response:
         vrf, networks = request.path_params.get("vrf"), self._networks()
-        found = await self._reader.run(lambda core: tables.vrfs(core, networks))
+        try:
+            found = await self._reader.run(lambda core: tables.vrfs(core, networks, vrf))
+        except BadValue as error:
+            raise ApiError(404, str(error)) from None
         if vrf is not None:
-            return json_response(tables.one((one for one in found if one["vrf"] == vrf), "VRF"))
+            return json_response(found[0])
         return self._page(request, found)
 
     async def _routes(self, request: Request) -> Response:
@@ -214,7 +218,7 @@ class Introspect:
     async def _desired(self, request: Request) -> Response:
         kind = request.path_params.get("kind")
         if kind is None:
-            return json_response({one: f"/desired/{one}" for one in KINDS})
+            return json_response({"links": {one: f"/desired/{one}" for one in KINDS}})
         if kind not in KINDS:
             raise ApiError(404, f"there is no kind {kind[:60]!r}; there are: {', '.join(KINDS)}")
         found = [self._wanted(kind, one) for one in self._facade.all(KINDS[kind])]

@@ -96,10 +96,11 @@ def vifs(core: DpCore, idx: int | None, names: Mapping[int, str]) -> list[Json]:
     ]
 
 
-def vrfs(core: DpCore, networks: Mapping[int, str]) -> list[Json]:
-    """Every VRF that a vif or a network has, or that has counted something."""
+def vrfs(core: DpCore, networks: Mapping[int, str], vrf: int | None) -> list[Json]:
+    """Every VRF that a vif or a network has, or that has counted something; or one."""
     stats = dict(core.stats.vrfs())
     numbers = {vif.vrf for vif in core.vifs.items() if vif.vrf != VRF_NONE}
+    shown = sorted(numbers | set(stats) | set(networks)) if vrf is None else [vrf]
     return [
         _linked(
             {
@@ -112,7 +113,7 @@ def vrfs(core: DpCore, networks: Mapping[int, str]) -> list[Json]:
             inet6=f"/vrfs/{vrf}/inet6",
             bridge=f"/vrfs/{vrf}/bridge",
         )
-        for vrf in sorted(numbers | set(stats) | set(networks))
+        for vrf in shown
     ]
 
 

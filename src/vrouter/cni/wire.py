@@ -8,6 +8,7 @@ inside `_inside`.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,8 @@ from vrouter.dpcore.errors import DeviceError
 from vrouter.host import netns
 from vrouter.host.netlink import Netlink
 from vrouter.host.ports import quiet_ipv6
+
+_NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
 
 
 @dataclass(frozen=True)
@@ -54,17 +57,25 @@ def open_namespace(request: Request) -> int:
             why = f"{path}: {getattr(error, 'strerror', None) or error}"
             continue
         status = os.fstat(fd)
-        same = request.netns_id in (None, (status.st_dev, status.st_ino))
-        if same and os.readlink(f"/proc/self/fd/{fd}").startswith(("net:[", "/")):
-            if (status.st_dev, status.st_ino) != netns.inode():
+        found = status.st_dev, status.st_ino
+        if request.netns_id in (None, found):
+            refused = "no network namespace" if not _is_netns(fd) else ""
+            if found == netns.inode():
+                refused = "the namespace of the vRouter itself, no container's"
+            if not refused:
                 return fd
             os.close(fd)
-            raise CniError(
-                INVALID_ENVIRONMENT, "CNI_NETNS is the namespace of the vRouter: no container's"
-            )
+            raise CniError(INVALID_ENVIRONMENT, f"CNI_NETNS is {refused}", path)
         os.close(fd)
         why = f"{path} is another file than the runtime's"
     raise CniError(UNKNOWN_CONTAINER, "the container's network namespace is gone", why)
+
+
+def _is_netns(fd: int) -> bool:
+    try:
+        return fcntl.ioctl(fd, _NS_GET_NSTYPE) == netns.CLONE_NEWNET
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from tests.unit.api.conftest import Api
 from vrouter.agent.desired.records import Host, Network
 from vrouter.api import guard
 
-STATE = {
+STATE: dict[str, list[dict[str, Any]]] = {
     "network": [{"name": "red", "vni": 5002, "subnets": [{"prefix": "10.2.0.0/24"}]}],
     "host": [{"name": "h2", "address": "172.30.0.2", "encapsulations": ["vxlan"]}],
 }
