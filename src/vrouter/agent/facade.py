@@ -65,12 +65,11 @@ class PortState:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A host of the fabric as the kernel's neighbour table has it; state: as `ip neigh` says."""
+    """A host of the fabric. mac: as the kernel's neighbour table has it, "" while unresolved."""
 
     address: str
     mac: str
     device: str
-    state: str
 
 
 class Facade(Protocol):
@@ -89,6 +88,9 @@ class Facade(Protocol):
 
     def get(self, kind: type[R], name: str) -> R | None:
         """One object."""
+
+    def by_uuid(self, kind: type[R], uuid: str) -> R | None:
+        """The object of that UUID, whatever its name."""
 
     def all(self, kind: type[R]) -> list[R]:
         """All objects of a kind, by name."""

@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from vrouter.agent.desired import load
 from vrouter.agent.desired.records import KINDS, Interface, Record
-from vrouter.agent.facade import Facade, Outcome, Rejected
-from vrouter.api import bodies, decode
+from vrouter.agent.facade import Facade, Outcome, Problem, Rejected
+from vrouter.api import bodies
 from vrouter.api.errors import ApiError, json_response
 from vrouter.api.ports import Ports
 
@@ -45,12 +46,9 @@ class DesiredApi:
 
     async def _apply(self, request: Request) -> Response:
         dry_run = _flag(request, "dry_run")
-        found, problems = decode.records(await bodies.read(request))
-        if problems:
-            raise Rejected(problems)
-        outcome = await self._facade.apply(self._ports.bind(found), dry_run=dry_run)
-        if not dry_run:
-            await self._ports.retry()
+        found = load.read(_table(await bodies.read(request)))
+        async with self._ports.bound(found, dry_run=dry_run) as records:
+            outcome = await self._facade.apply(records, dry_run=dry_run)
         return json_response({**_told(outcome), "dry_run": dry_run})
 
     async def _list(self, request: Request) -> Response:
@@ -77,18 +75,24 @@ class DesiredApi:
 
     async def _put(self, request: Request) -> Response:
         kind, name = _kind(request), request.path_params["name"]
-        if why := decode.bad_text(name):
-            raise ApiError(400, f"the name in the path: {why}")
-        one, problems = decode.record(kind, await bodies.read(request), name)
-        if one is None:
-            raise Rejected(problems)
-        outcome = await self._facade.put(self._ports.bind([one]), "api")
-        await self._ports.retry()
+        data = {"name": name, **_table(await bodies.read(request))}
+        one = load.read_object(kind.kind, data)
+        if one.name != name:
+            why = f"the path says {name!r}; names do not change"
+            raise Rejected([Problem(f"{kind.kind}.name", why)])
+        async with self._ports.bound([one]) as records:
+            outcome = await self._facade.put(records, "api")
         return json_response(_told(outcome))
 
     async def _delete(self, request: Request) -> Response:
         one = self._need(request)
         return json_response(_told(await self._facade.delete([(one.kind, one.name)])))
+
+
+def _table(data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise Rejected([Problem("", "expected an object of keys and values")])
+    return data
 
 
 def _kind(request: Request) -> type[Record]:

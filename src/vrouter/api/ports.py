@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -125,7 +126,7 @@ class Ports:
                 await self._realize_all(again)
 
     def _lost(self, port: Port) -> bool:
-        interface = self._facade.get(Interface, port.uuid) or self._wanted(port.uuid)
+        interface = self._facade.by_uuid(Interface, port.uuid)
         return interface is None or interface.device != port.device
 
     # ---- what the API asks ------------------------------------------------------------
@@ -136,7 +137,7 @@ class Ports:
 
     def interface(self, uuid: str) -> Interface | None:
         """What the desired state makes of a port."""
-        return self._facade.get(Interface, uuid) or self._wanted(uuid)
+        return self._facade.by_uuid(Interface, uuid)
 
     def of_vm(self, vm: str) -> list[Interface]:
         """The interfaces of a VM or container by its UUID."""
@@ -228,10 +229,34 @@ class Ports:
         except VrouterError as error:
             log.warning("stale ports stay: %s", error)
 
-    def bind(self, records: Iterable[Record]) -> list[Record]:
+    @asynccontextmanager
+    async def bound(
+        self, records: Iterable[Record], *, dry_run: bool = False
+    ) -> AsyncIterator[list[Record]]:
         """`records` with the devices that ports give them, so that replacing an interface of
-        the desired state does not take its device away for a moment."""
-        return [self._bound(one) if isinstance(one, Interface) else one for one in records]
+        the desired state does not take its device away for a moment.
+
+        An interface that a port had made by itself gives way to one of its UUID for the block
+        (not in a dry run), and for good if that does not raise. What waits is tried again
+        afterwards.
+        """
+        async with self._lock:
+            bound = [self._bound(one) if isinstance(one, Interface) else one for one in records]
+            named = {(one.kind, one.name) for one in bound}
+            uuids = [one.uuid for one in bound if isinstance(one, Interface) and one.uuid]
+            own = [self._facade.by_uuid(Interface, uuid) for uuid in uuids if uuid in self._ports]
+            way = [one for one in own if one is not None and (one.kind, one.name) not in named]
+            way = [one for one in way if self._facade.source(one.kind, one.name) == "port"]
+            way = [] if dry_run else way
+            if way:
+                await self._facade.delete([(one.kind, one.name) for one in way])
+            try:
+                yield bound
+            except BaseException:
+                if way:
+                    await self._facade.put(way, "port")
+                raise
+        await self.retry()
 
     def _bound(self, one: Interface) -> Interface:
         port = self._ports.get(one.uuid)
@@ -243,10 +268,10 @@ class Ports:
 
     def _wanted(self, uuid: str) -> Interface | None:
         """An interface of the desired state that is not the port's own."""
-        for one in self._facade.all(Interface):
-            if one.uuid == uuid and self._facade.source("interface", one.name) != "port":
-                return one
-        return None
+        one = self._facade.by_uuid(Interface, uuid)
+        if one is None or self._facade.source("interface", one.name) == "port":
+            return None
+        return one
 
     async def _realize_all(self, ports: Sequence[Port]) -> None:
         """As `_realize`; one that is refused waits, and keeps the others from nothing."""
@@ -325,8 +350,7 @@ class Ports:
         by_name = self._facade.get(Network, wanted)
         if by_name is not None:
             return by_name
-        networks = self._facade.all(Network)
-        return next((one for one in networks if wanted and one.uuid == wanted), None)
+        return self._facade.by_uuid(Network, wanted) if wanted else None
 
     async def _forget(self, ports: Iterable[Port]) -> None:
         own: list[tuple[str, str]] = []

@@ -181,7 +181,12 @@ class Netlink:
         if link is None:
             return False
         with _explain(f"cannot delete netdevice {name}"):
-            self._socket.link("del", index=link.ifindex)
+            try:
+                self._socket.link("del", index=link.ifindex)
+            except NetlinkError as error:
+                if error.code != errno.ENODEV:  # it went with its peer's namespace meanwhile
+                    raise
+                return False
         return True
 
     def add_address(self, name: str, address: str, prefix: int) -> None:

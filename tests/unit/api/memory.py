@@ -71,8 +71,11 @@ class MemoryFacade:
             if network is not None and ("network", network) not in records:
                 problems.append(Problem(f"{kind}.{name}.network", f"no network {network!r}"))
             for address in one.addresses if isinstance(one, Interface) else ():
-                if other := users.setdefault((str(network), address), name) != name:
+                if (other := users.setdefault((str(network), address), name)) != name:
                     problems.append(Problem(f"{kind}.{name}.addresses", f"{other} has {address}"))
+            uuid = getattr(one, "uuid", "")
+            if uuid and (other := users.setdefault((kind, uuid), name)) != name:
+                problems.append(Problem(f"{kind}.{name}.uuid", f"{other} has {uuid}"))
         if problems:
             raise Rejected(problems)
 
@@ -80,6 +83,9 @@ class MemoryFacade:
         found = self.records.get((kind.kind, name))
         assert found is None or isinstance(found, kind)
         return found
+
+    def by_uuid(self, kind: type[R], uuid: str) -> R | None:
+        return next((one for one in self.all(kind) if getattr(one, "uuid", "") == uuid), None)
 
     def all(self, kind: type[R]) -> list[R]:
         assert kind.kind in KINDS
@@ -106,7 +112,7 @@ class MemoryFacade:
         return {"dhcp": {"answered": 3}, "dns": {"answered": 1, "timeout": 2}, "arp": {}}
 
     def neighbours(self) -> Sequence[Neighbour]:
-        return [Neighbour("172.30.0.2", "02:00:00:00:00:02", "vhost0", "reachable")]
+        return [Neighbour("172.30.0.2", "02:00:00:00:00:02", "vhost0")]
 
     def mtu(self, network: Network) -> int:
         return network.mtu or 1430

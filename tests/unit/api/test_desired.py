@@ -34,17 +34,13 @@ def test_apply_makes_it_all_there_is(api: Api) -> None:
 WRONG: list[tuple[Any, list[str]]] = [
     ({"network": [{"nam": "x"}]}, ["network[0].nam", "network[0].name"]),
     ({"network": [{"name": "x", "vni": "5"}]}, ["network[0].vni"]),
-    ({"network": [{"name": "x", "vni": 10**30}]}, ["network[0].vni"]),
     ({"network": [{"name": "x", "mtu": 1.5}]}, ["network[0].mtu"]),
     ({"network": [{"name": "x", "forwarding": "l4"}]}, ["network[0].forwarding"]),
     ({"network": [{"name": "x", "subnets": [{"gatway": "x"}, 5]}]},
      ["network[0].subnets[0].gatway", "network[0].subnets[0].prefix", "network[0].subnets[1]"]),
-    ({"network": [{"name": "x"}, {"name": "x"}]}, ["network[1].name"]),
     ({"network": {}}, ["network"]),
     ({"nets": []}, ["nets"]),
     ([], [""]),
-    ({"interface": [{"name": "a\u0000", "network": "blue", "mac": "x" * 300}]},
-     ["interface[0].name", "interface[0].mac"]),
 ]  # fmt: skip
 
 

@@ -165,6 +165,20 @@ def test_an_address_from_the_desired_state(api: Api) -> None:
     assert api.facade.all(Interface)[0].device == ""
 
 
+def test_a_port_gives_way_to_an_interface_of_its_uuid(api: Api) -> None:
+    api.ask("POST", "/port", PORT)
+    refused = api.ask("PUT", "/v1/interface/web", {**WANTED, "network": "none"})
+    assert refused.status == 422
+    assert [one.name for one in api.facade.all(Interface)] == [ONE]
+    assert api.ask("PUT", "/v1/interface/web", WANTED).status == 200
+    (one,) = api.facade.all(Interface)
+    assert (one.name, one.device) == ("web", "tap1")
+    # and comes back when that goes
+    assert api.ask("DELETE", "/v1/interface/web").status == 200
+    api.run(api.ports.retry())
+    assert [one.name for one in api.facade.all(Interface)] == [ONE]
+
+
 def test_only_ports_of_type_2_can_be_switched(api: Api) -> None:
     api.ask("POST", "/port", [PORT, {**PORT, "id": TWO, "type": 2, "ip-address": "10.1.1.2",
                                      "ip6-address": "::"}])  # fmt: skip

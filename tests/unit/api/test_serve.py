@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from tests.system.helpers import unique
+from tests.unit.api.conftest import NET
 from tests.unit.api.serving import ask, served
-from tests.unit.api.test_ports import NET, ONE, PORT
+from tests.unit.api.test_ports import ONE, PORT
 
 from vrouter.agent.desired.records import Interface, Network
 from vrouter.api import client, doors
@@ -248,8 +249,8 @@ def test_the_tools(loaded: Instance, tmp_path: Path) -> None:
         file.write_text(FILE.replace("gateway", "gatway").replace("5001", '"x"'))
         bad = tool("vrouter", "apply", str(file))
         assert bad.returncode == 3 and bad.stderr.splitlines() == [
-            f"vrouter: {file}: network[0].vni: expected int, got str",
-            f"vrouter: {file}: network[0].subnets[0].gatway: unknown key; did you mean gateway?",
+            f"vrouter: {file}: network[0].vni: expected `int`, got `str`",
+            f"vrouter: {file}: network[0].subnets[0].gatway: there is no such key; did you mean gateway",
             f"vrouter: {file} is refused; nothing changed",
         ]
         file.write_text("[[network")
