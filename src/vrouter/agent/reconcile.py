@@ -84,6 +84,24 @@ class Reconciler:
     def take_fabric(self) -> None:
         """Number the NIC, vhost0 and pkt0 as 0, 1 and 2, and set up what the host needs to
         speak through routes instead of the cross-connect. Loses no packet."""
+        nic, host, agent = self._own_vifs()
+        self._renumber(nic, host, agent)
+        self.read_fabric()
+        step = self.planner.replan([FABRIC])
+        self._keep_numbers()
+        # the vifs last, with all the rest: as they are wanted they have no cross-connect
+        step.diff.put.vif.clear()
+        self.applier.apply(Diff(put=step.diff.put))
+
+    def read_fabric(self) -> None:
+        """Read all facts but pkt0. Raises Refused when there is no vhost0."""
+        nic, host, _ = self._own_vifs()
+        self._devices = Devices(nic.name, host.name)
+        self.facts.devices = watch.read_devices()
+        self.facts.fabric = self._read_fabric()
+
+    def _own_vifs(self) -> tuple[Vif, Vif, Vif | None]:
+        """The NIC's, vhost0's and pkt0's."""
         vifs = {vif.type: vif for vif in self.core.vifs.items() if vif.parent is None}
         nic, host = vifs.get(VifType.PHYSICAL), vifs.get(VifType.HOST)
         if nic is None or host is None:
@@ -91,13 +109,7 @@ class Reconciler:
                 f"vRouter {self.instance.name!r} has no vhost0 yet: run "
                 "`vrouter vhost up --physical DEVICE` first"
             )
-        self._renumber(nic, host, vifs.get(VifType.AGENT))
-        self._devices = Devices(nic.name, host.name)
-        self.facts.devices = watch.read_devices()
-        self.facts.fabric = self._read_fabric()
-        step = self.planner.replan([FABRIC])
-        self._keep_numbers()
-        self.applier.apply(Diff(put=step.diff.put))
+        return nic, host, vifs.get(VifType.AGENT)
 
     def _renumber(self, nic: Vif, host: Vif, agent: Vif | None) -> None:
         wanted = {nic.idx: NIC, host.idx: VHOST}
