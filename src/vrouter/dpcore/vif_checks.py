@@ -25,7 +25,7 @@ _SUPPORTED: Final = (
     VifType.MONITORING,
 )
 # The data plane finds these out itself; no request sets or clears them.
-_DATA_PLANE: Final = int(
+DATA_PLANE: Final = int(
     VifFlag.TX_CSUM | VifFlag.VLAN_OFFLOAD | VifFlag.GRO_NEEDED | VifFlag.MRG_RXBUF
 )
 _KNOWN: Final = int(sum(VifFlag))
@@ -34,7 +34,7 @@ _KNOWN: Final = int(sum(VifFlag))
 def stored_flags(vif: Vif, old: int) -> VifFlag:
     """The flags of request `vif` over the flags `old`, by upstream's rules."""
     # Not ~VifFlag: that would lose bits that have no name, before they are refused.
-    flags = int(vif.flags) & ~_DATA_PLANE | int(old) & _DATA_PLANE
+    flags = int(vif.flags) & ~DATA_PLANE | int(old) & DATA_PLANE
     if not flags & (VifFlag.L2 | VifFlag.L3):
         flags |= VifFlag.L2 | VifFlag.L3
     return VifFlag(flags)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from .errors import DeviceError, NoSuchEntry, Refused
 from .home import Home, one_cpu
 from .names import VifFeature, VifFlag, VifType
 from .records import Source, Vif, VifStats
+from .renumber import renumber
 from .slots import SlotAllocator
 from .sources import SourceTable
 from .subvifs import SubVifs
@@ -192,9 +193,12 @@ class VifTable:
         vif = self._require(idx)
         return self._sources.of(idx) if vif.features & VifFeature.SOURCES else None
 
-    def set_sources(self, idx: int, sources: Iterable[Source] | None) -> bool:
+    def set_sources(
+        self, idx: int, sources: Iterable[Source] | None, known: Iterable[Source] | None = None
+    ) -> bool:
         """Makes `sources` all that may speak on this vif; None: it is not checked any more.
 
+        known: what it has now, if the caller knows: else the table of all vifs is read through.
         Whether anything changed. Raises NoSuchEntry, Refused (no vif of a VM), BadValue,
         TableFull; then nothing has changed.
         """
@@ -209,9 +213,9 @@ class VifTable:
             if sources is None:
                 # the check goes before what it needs, and comes after it
                 self._set_features(vif, features)
-                self._sources.replace(idx, ())
+                self._sources.replace(idx, (), known)
                 return features != vif.features
-            changed = self._sources.replace(idx, sources)
+            changed = self._sources.replace(idx, sources, known)
             return self._set_features(vif, features | VifFeature.SOURCES) or changed
 
     def _set_features(self, vif: Vif, features: VifFeature) -> bool:
@@ -220,8 +224,20 @@ class VifTable:
         self._write(replace(vif, features=features))
         return True
 
-    def delete(self, idx: int) -> None:
+    def renumber(self, mapping: Mapping[int, int]) -> None:
+        """Vifs of idx `old` get idx `new`, with their counters at zero; no packet is lost.
+
+        Whatever names them in vifs and nexthops follows. old idx that are not there, and new
+        ones that are the same, are passed over. Raises Refused: the new idx is another vif's
+        that does not get another one, or the vif has parts or is one.
+        """
+        with self._home.lock():
+            renumber(self._home, self, mapping)
+
+    def delete(self, idx: int, known: Iterable[Source] | None = None) -> None:
         """Detaches dp-core from the netdevice and removes the vif.
+
+        known: who may speak on it now, if the caller knows, as set_sources has it.
 
         Deleting the Host vif detaches its physicals too: dp-core would send what
         they receive to a vif that is gone. Nexthops that name the vif stay
@@ -240,7 +256,7 @@ class VifTable:
                     self._write(replace(physical, flags=flags, xconnect=None))
             if self._config.get().agent_vif == idx:
                 self._config.set(agent_vif=None)
-            self._remove(vif)
+            self._remove(vif, known)
 
     def collect(self) -> int:
         """Frees slots that a writer took and died before it used them; how many."""
@@ -401,18 +417,45 @@ class VifTable:
         finally:
             os.close(fd)
 
-    def _remove(self, vif: Vif) -> None:
+    # ---- for renumber.py ------------------------------------------------------------
+
+    def put_copy(self, vif: Vif) -> None:
+        """Stores the vif, with zero counters, and lets its netdevice lead to it."""
+        self._zero(vif.idx)
+        known = self.by_ifindex(vif.ifindex)
+        if known is not None and known.features & VifFeature.SOURCES:
+            self._sources.replace(vif.idx, self._sources.of(known.idx))
+        self._write(vif)
+        self._map(vif)
+
+    def store(self, vif: Vif) -> None:
+        """Stores the vif as it is, unchecked."""
+        self._write(vif)
+
+    def move_agent(self, old: int, new: int) -> None:
+        """The Agent vif has another idx."""
+        if self._config.get().agent_vif == old:
+            self._config.set(agent_vif=new)
+
+    def forget(self, vif: Vif) -> None:
+        """Removes the vif, not its netdevice's link."""
+        self._free(vif)
+
+    def _remove(self, vif: Vif, known: Iterable[Source] | None = None) -> None:
         if vif.parent is None:
             link.detach(self._pin(vif.idx))
             self._unmap(vif)
         else:
             self._leave(vif)
+        self._free(vif, known)
+
+    def _free(self, vif: Vif, known: Iterable[Source] | None = None) -> None:
         slot = self._index.get(vif.idx)
         if slot:
             self._index.set(vif.idx, 0)
             self._slots.retire(slot)
             if vif.features & VifFeature.SOURCES:
-                self._sources.replace(vif.idx, ())
+                self._sources.replace(vif.idx, (), known)
         self._zero(vif.idx)
 
     def _leave(self, vif: Vif) -> None:

@@ -23,7 +23,7 @@ from vrouter.dpcore.sizes import SMALL
 from vrouter.host import devices, netns, offload, ports, vhost
 from vrouter.host.holders import Holders
 from vrouter.host.netlink import Netlink
-from vrouter.lab import state
+from vrouter.lab import agents, state
 from vrouter.lab.program import l3_encap, program
 from vrouter.lab.topology import (
     NIC,
@@ -97,6 +97,8 @@ def is_whole(lab: Lab) -> bool:
         wanted = NIC if lab.stage >= 2 else None
         if not instance.is_loaded() or vhost.physical_of(instance) != wanted:
             return False
+        if lab.stage >= 3 and not agents.runs(lab, host):
+            return False
     return True
 
 
@@ -104,15 +106,19 @@ def _options(lab: Lab) -> str:
     if lab.lab == "one-host":
         return f"one-host --stage {lab.stage} --wire {lab.wire}"
     options = f"--encap {lab.encap} --forwarding {lab.forwarding} --wire {lab.wire}"
-    return f"{options} --underlay {lab.underlay}"
+    return f"{options} --underlay {lab.underlay} --control {lab.control}"
 
 
 def _next_stage(there: Lab, lab: Lab, say: Say) -> Lab:
     claimed = state.claim(replace(there, stage=lab.stage), "building")
     for host in claimed.hosts:
-        with netns.enter(claimed.netns(host.name)):
-            vhost.up(find_instance(claimed.instance(host.name)), NIC, holders=_NOBODY)
-        say(f"{host.name}: {NIC} behind vhost0")
+        if there.stage < 2:
+            with netns.enter(claimed.netns(host.name)):
+                vhost.up(find_instance(claimed.instance(host.name)), NIC, holders=_NOBODY)
+            say(f"{host.name}: {NIC} behind vhost0")
+        if lab.stage >= 3:
+            agents.start(claimed, host)
+            say(f"{host.name}: its agent runs")
     return state.finish(claimed)
 
 
@@ -133,7 +139,10 @@ def _build(lab: Lab, say: Say) -> None:
         with netns.enter(lab.netns(host.name)):
             _host(lab, host)
         mine = ", ".join(vm.name for vm in lab.vms if vm.host == host.name)
+        if lab.stage >= 3:
+            agents.start(lab, host)
         place = f", {NIC} behind vhost0" if lab.stage >= 2 else ""
+        place += ", agent" if lab.stage >= 3 else ""
         vms = f", VMs {mine}" if mine else ""
         say(f"{host.name}: vRouter {lab.instance(host.name)}{place}{vms}")
 
@@ -179,7 +188,7 @@ def _host(lab: Lab, host: Host) -> None:
         for vm in lab.vms:
             if vm.host == host.name:
                 _vm(core, lab, vm)
-        if lab.vms:
+        if lab.vms and lab.control == "tables":
             program(core, lab, host)
 
 
@@ -200,6 +209,8 @@ def _vm(core: DpCore, lab: Lab, vm: Vm) -> None:
             gateway6=network.gateway6,
         ),
     )
+    if lab.control == "agent":
+        return
     core.vifs.add(
         Vif(
             idx=core.vifs.free_idx(link.ifindex),
@@ -236,6 +247,7 @@ def _remove(lab: Lab) -> list[str]:
     if ended:
         done.append(f"ended processes {', '.join(map(str, ended))}")
     for host in lab.hosts:
+        agents.forget(lab, host.name)
         instance = find_instance(lab.instance(host.name))
         if instance.run_dir.exists() or instance.pin_dir.exists():
             vhost.forget(instance)

@@ -29,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     up.add_argument(
         "--stage", type=int, choices=topology.STAGES,
-        help="one-host: 1 dp-core is loaded, 2 vhost0 has the place of the NIC (2)",
+        help="one-host: 1 dp-core is loaded, 2 vhost0 has the place of the NIC, 3 its agent runs "
+        "(2)",
     )  # fmt: skip
     up.add_argument(
         "--wire", choices=topology.WIRES, default="tso",
@@ -38,6 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     up.add_argument(
         "--underlay", choices=topology.UNDERLAYS,
         help="IP version of the tunnels' outer headers (4)",
+    )  # fmt: skip
+    up.add_argument(
+        "--control", choices=topology.CONTROLS,
+        help="two-hosts: who fills the tables: the lab itself, or agents (tables)",
     )  # fmt: skip
     up.add_argument("--id", help=f"prefix of all its names (default: ${_ENV}, else LAB)")
 
@@ -88,6 +93,7 @@ def _up(args: argparse.Namespace) -> int:
         wire=args.wire,
         stage=args.stage,
         underlay=args.underlay,
+        control=args.control,
     )
     lab = build.up(wanted, _say)
     _print_lab(lab)

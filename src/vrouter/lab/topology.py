@@ -14,17 +14,18 @@ h1 has a vRouter at one of the stages of its bring-up; gw is its default gateway
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 from vrouter.dpcore.errors import UsageError
 
 LABS = ("two-hosts", "one-host")
-STAGES = (1, 2)
+STAGES = (1, 2, 3)
 ENCAPS = ("vxlan", "mplsoudp", "mplsogre")
 FORWARDINGS = ("l2", "l3")
 WIRES = ("tso", "plain")
+CONTROLS = ("tables", "agent")
 UNDERLAYS = ("4", "6")
 NIC = "eth0"
 VM_DEVICE = "eth0"
@@ -85,7 +86,8 @@ class Lab:
     """A planned or built lab. `phase`: building, up or leaving; `pid`: who is at it.
 
     `stage`: how far the hosts' vRouters are brought up: 1 dp-core is loaded, 2 vhost0 stands in
-    the NIC's place.
+    the NIC's place, 3 their agents run. `control`: who fills the tables of two-hosts: the
+    lab itself, or agents.
     """
 
     id: str
@@ -102,6 +104,7 @@ class Lab:
     pid: int = 0
     pid_start: int = 0
     underlay: str = "4"
+    control: str = "tables"
 
     def netns(self, node: str) -> str:
         """Name of a node's network namespace."""
@@ -178,6 +181,7 @@ class Lab:
             "wire": self.wire,
             "stage": self.stage,
             "underlay": self.underlay,
+            "control": self.control,
             "phase": self.phase,
             "nodes": nodes,
         }
@@ -206,6 +210,7 @@ def plan(
     wire: str = "tso",
     underlay: str | None = None,
     stage: int | None = None,
+    control: str | None = None,
 ) -> Lab:
     """The plan of lab `lab` under id `lab_id`; None is the lab's default. `underlay`: IP version
     of the tunnels.
@@ -216,14 +221,18 @@ def plan(
         raise UsageError(f"there is no lab {lab!r}; there are: {', '.join(LABS)}")
     check_id(lab_id)
     if lab == "one-host":
-        if encap or forwarding or underlay:
+        if encap or forwarding or underlay or control:
             raise UsageError(
-                "lab one-host has no tunnels: --encap, --forwarding and --underlay are two-hosts'"
+                "lab one-host has no tunnels: --encap, --forwarding, --underlay and --control are "
+                "two-hosts'"
             )
-        return _one_host(lab_id, wire, stage or STAGES[-1])
+        return _one_host(lab_id, wire, stage or 2)
     if stage is not None:
         raise UsageError("lab two-hosts has no stages: --stage is one-host's")
-    return _two_hosts(lab_id, encap or "vxlan", forwarding or "l2", wire, underlay or "4")
+    lab_made = _two_hosts(lab_id, encap or "vxlan", forwarding or "l2", wire, underlay or "4")
+    if control == "agent":
+        return replace(lab_made, control=control, stage=3)
+    return lab_made
 
 
 def _underlay(number: int, name: str) -> Host:

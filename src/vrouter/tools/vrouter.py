@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vrouter.dpcore.errors import KernelLacks, Refused, UsageError, VrouterError
 from vrouter.lab import cli as lab_cli
-from vrouter.tools import argtypes, vrouter_settings, vrouter_vhost
+from vrouter.tools import argtypes, vrouter_desired, vrouter_settings, vrouter_vhost
 from vrouter.tools.common import (
     ToolParser,
     emit_json,
@@ -41,6 +41,9 @@ EXAMPLES = """\
                                the same for the NIC that you are logged in by
   vrouter vhost confirm        keep it
   vrouter vhost down           give eth0 back what it had
+  vrouter apply networks.toml --dry-run
+                               what that file would change of the agent's desired state
+  vrouter get interface        the ports that are wanted, and how far they are real
   vrouter trace --drops        every dropped packet, live
   vrouter lab up two-hosts     a whole overlay network to play with
   vrouter lab up one-host --stage 1
@@ -77,6 +80,7 @@ def build_parser() -> ToolParser:
     _command(commands, "unload", "detach dp-core, remove its tables and pkt1-3", _unload)
     _command(commands, "status", "show what is loaded, attached and used", _status)
     vrouter_vhost.add_arguments(commands, _command)
+    vrouter_desired.add_arguments(commands, _command)
     _add_trace(commands)
     text = "networks in namespaces, for learning and tests"
     lab = commands.add_parser("lab", help=text, description=text)
@@ -167,7 +171,8 @@ def handle(args: argparse.Namespace) -> int | None:
         return None
     if args.handler is None:
         raise UsageError(
-            "no command; give load, unload, status, vhost, trace, lab, --info or a setting"
+            "no command; give load, unload, status, vhost, apply, get, delete, trace, lab, --info "
+            "or a setting"
         )
     handler: Callable[[Any], int | None] = args.handler
     return handler(args)

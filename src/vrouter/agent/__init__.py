@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""vrouter-agent: the daemon that decides. State in, operations out; one place applies them."""

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's own configuration, /etc/vrouter/agent.toml; every key has a default."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from vrouter.api.config import ApiConfig
+from vrouter.dpcore.errors import BadValue, Refused
+
+DEFAULT: Final = Path("/etc/vrouter/agent.toml")
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Packets a second that a port may have answered by each packet service, and at once."""
+
+    rate: float = 200.0
+    burst: float = 400.0
+
+
+class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much is told: debug, info, warning or error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything. desired_state: a file that is applied at start and on SIGHUP ("" none).
+    api: the doors by HTTP."""
+
+    desired_state: str = ""
+    services: Services = Services()
+    log: Log = Log()
+    api: ApiConfig = ApiConfig()
+
+
+def read(path: Path | None) -> Config:
+    """The configuration in `path`; None: of the usual place, if it is there. Raises Refused."""
+    place = path or DEFAULT
+    try:
+        text = place.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if path is None:
+            return Config()
+        raise Refused(f"there is no configuration {path}") from None
+    except OSError as error:
+        raise Refused(f"cannot read {place}: {error.strerror}") from None
+    try:
+        found = msgspec.convert(tomllib.loads(text), Config, strict=True)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise Refused(f"{place}: {error}") from None
+    if found.services.rate <= 0 or found.services.burst < 1:
+        raise BadValue("services", "rate, burst", "a rate is above 0, a burst 1 or more")
+    return found

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent: one asyncio loop for what comes in, one thread that writes.
+
+`reconcile.py` does the work in the thread; here is what wakes it: requests (as `Facade`), netlink
+events, packets on pkt0, the clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from vrouter.agent import services, tap, watch
+from vrouter.agent.config import Config
+from vrouter.agent.desired import load
+from vrouter.agent.desired.records import Interface, Network, Record
+from vrouter.agent.facade import Neighbour, Outcome, PortState, Rejected, Source
+from vrouter.agent.pkt0 import Limits, Pkt0
+from vrouter.agent.plan.numbers import VRF
+from vrouter.agent.reconcile import Reconciler
+from vrouter.agent.services.base import Action
+from vrouter.agent.world import LiveWorld
+from vrouter.dpcore.errors import Busy
+from vrouter.dpcore.instance import Instance
+from vrouter.host.takeover import state as takeover
+
+log: Final = logging.getLogger(__name__)
+R = TypeVar("R", bound=Record)
+T = TypeVar("T")
+_SETTLE: Final = 0.02  # seconds: events come in crowds
+_RETRY: Final = 5.0
+_ETHERNET_MTU: Final = 1500
+_VXLAN_OVERHEAD: Final = 8 + 8 + 14  # UDP, VXLAN (RFC 7348), the inner Ethernet header
+
+
+def database(instance: Instance) -> Path:
+    """Where the desired state of an instance is kept."""
+    return takeover.path(instance).with_name("agent.db")
+
+
+class Agent:
+    """The agent of `instance`, in whose network namespace the process is. A `Facade`."""
+
+    def __init__(self, instance: Instance, config: Config) -> None:
+        self.instance = instance
+        self.config = config
+        self._lock = _hold(instance)
+        self._thread = ThreadPoolExecutor(1, "writer")
+        self._tables: Reconciler | None = None
+        self._world: LiveWorld | None = None
+        self._pkt0: Pkt0 | None = None
+        self._events: watch.Events | None = None
+        self._news = watch.News()
+        self._heeding: asyncio.Task[None] | None = None
+        self._ticking: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Future[None]] = set()
+        self._ready = False
+        self.started = time.time()
+
+    # ---- life -----------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Take the host over from the cross-connect and make everything real. Raises
+        VrouterError."""
+        self._events = watch.Events()  # before the facts are read, so that none is missed
+        self._tables = tables = await self._run(self._open)
+        self._world = LiveWorld(tables.state, tables.ids, tables.planner)
+        await self._run(tables.take_fabric)
+        fd = await self._run(tap.open_pkt0)
+        pkt0 = await self._run(watch.read_device, tap.PKT0)
+        diff = await self._run(tables.reconcile, pkt0)
+        log.info("tables reconciled: %d entries differed", diff.count())
+        await self._run(tables.manage)
+        limits = Limits(self.config.services.rate, self.config.services.burst)
+        self._pkt0 = Pkt0(fd, self._world, services.all_services(self._world), self._learn, limits)
+        self._refresh(record.name for record in list(tables.state.all(Interface)))
+        self._pkt0.start()
+        asyncio.get_running_loop().add_reader(self._events, self._told)
+        self._ticking = asyncio.create_task(self._tick())
+        if self.config.desired_state:
+            await self.load_file()
+        self._ready = True
+
+    async def load_file(self) -> None:
+        """Apply the file that the configuration names; what is wrong with it is told."""
+        path = Path(self.config.desired_state)
+        try:
+            outcome = await self.apply(load.read_file(path))
+        except Rejected as error:
+            for problem in error.problems:
+                log.error("%s: %s", path, problem)
+        else:
+            log.info("%s: %s", path, _counted(outcome))
+
+    def load_soon(self) -> None:
+        """The same, from a signal handler."""
+        task = asyncio.ensure_future(self.load_file())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """Leave; everything goes on forwarding."""
+        self._ready = False
+        loop = asyncio.get_running_loop()
+        if self._events is not None:
+            loop.remove_reader(self._events)
+            self._events.close()
+        for task in (self._ticking, self._heeding):
+            if task is not None:
+                task.cancel()
+        if self._pkt0 is not None:
+            self._pkt0.stop()
+            self._pkt0.close()
+        if self._tables is not None:
+            await self._run(self._tables.close)
+        self._thread.shutdown()
+        os.close(self._lock)
+
+    def _open(self) -> Reconciler:
+        tables = Reconciler(self.instance, database(self.instance))
+        tables.load()
+        return tables
+
+    async def _run(self, call: Callable[..., T], *args: Any) -> T:
+        """In the writer's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+
+    @property
+    def tables(self) -> Reconciler:
+        """The writer; only its thread changes anything in it."""
+        if self._tables is None:
+            raise Busy("the agent is starting: try again in a moment")
+        return self._tables
+
+    # ---- what wakes it ------------------------------------------------------------------------
+
+    def _told(self) -> None:
+        if self._events is not None:
+            self._events.read(self._news, is_vhost=self.tables.is_vhost)
+        if self._news and (self._heeding is None or self._heeding.done()):
+            self._heeding = asyncio.create_task(self._heed())
+
+    async def _heed(self) -> None:
+        while self._news:
+            await asyncio.sleep(_SETTLE)
+            news, self._news = self._news, watch.News()
+            try:
+                units = await self._run(self.tables.heed, news)
+            except Exception:
+                log.exception("netlink events could not be followed")
+                self._news.lost = True
+                await asyncio.sleep(_RETRY)
+                continue
+            self._refresh(name for kind, name in units if kind == Interface.kind)
+
+    async def _tick(self) -> None:
+        behind_since = 0.0
+        while True:
+            await asyncio.sleep(1 - time.time() % 1)
+            if self._pkt0 is not None:
+                self._pkt0.tick()
+            now = time.monotonic()
+            if not self.tables.behind:
+                behind_since = 0.0
+            elif not behind_since:
+                behind_since = now
+            elif now - behind_since > _RETRY:
+                behind_since = 0.0
+                await self._run(self.tables.mend)
+
+    def _refresh(self, names: Iterable[str]) -> None:
+        if self._world is None or self._pkt0 is None:
+            return
+        for vif in self._world.refresh(names):
+            self._pkt0.port_up(vif)
+
+    def _learn(self, action: Action) -> None:
+        log.debug("nothing learns yet: %s", action)
+
+    # ---- Facade -----------------------------------------------------------------------------
+
+    async def put(self, records: Iterable[Record], source: Source) -> Outcome:
+        """Add or replace objects. Raises Rejected."""
+        return await self._change(list(records), (), source)
+
+    async def delete(self, keys: Iterable[tuple[str, str]]) -> Outcome:
+        """Remove objects by (kind, name)."""
+        return await self._change((), list(keys), "api")
+
+    async def apply(self, records: Iterable[Record], *, dry_run: bool = False) -> Outcome:
+        """Make `records` all that is of source "file"; others stay."""
+        tables = self.tables
+        wanted = list(records)
+        outcome = await self._run(lambda: tables.apply_file(wanted, dry_run=dry_run))
+        if not dry_run:
+            self._changed(outcome)
+        return outcome
+
+    async def _change(
+        self, puts: Iterable[Record], deletes: Iterable[tuple[str, str]], source: Source
+    ) -> Outcome:
+        outcome = await self._run(self.tables.change, puts, deletes, source)
+        self._changed(outcome)
+        return outcome
+
+    def _changed(self, outcome: Outcome) -> None:
+        names: dict[str, None] = {}
+        for kind, name in (*outcome.added, *outcome.changed, *outcome.removed):
+            if kind == Interface.kind:
+                names[name] = None
+            else:
+                users = list(self.tables.state.needed_by((kind, name)))
+                names |= {user: None for one, user in users if one == Interface.kind}
+        self._refresh(names)
+
+    def get(self, kind: type[R], name: str) -> R | None:
+        """One object."""
+        return self.tables.state.get(kind, name)
+
+    def by_uuid(self, kind: type[R], uuid: str) -> R | None:
+        """The object of that UUID, whatever its name."""
+        owner = self.tables.state.owner("uuid", kind.kind, uuid)
+        return None if owner is None else self.tables.state.get(kind, owner[1])
+
+    def all(self, kind: type[R]) -> list[R]:
+        """All objects of a kind, by name."""
+        return sorted(self.tables.state.all(kind), key=lambda record: record.name)
+
+    def source(self, kind: str, name: str) -> Source | None:
+        """Where an object came from."""
+        return self.tables.state.source((kind, name))
+
+    def port_state(self, name: str) -> PortState | None:
+        """How far an interface is real."""
+        tables = self.tables
+        interface = tables.state.get(Interface, name)
+        if interface is None:
+            return None
+        device, why = tables.planner.device_of(interface)
+        entries = tables.planner.entries_of((Interface.kind, name))
+        vif = next(iter(entries.vif), None) if entries is not None else None
+        if device is not None and vif is None:
+            why = tables.behind or "it is being made"
+        label, l2_label = tables.labels_of(interface)
+        return PortState(
+            name=name,
+            active=vif is not None,
+            why="" if vif is not None else why,
+            vif=vif,
+            vrf=tables.ids.get(VRF, f"network/{interface.network}"),
+            label=label,
+            l2_label=l2_label,
+        )
+
+    def status(self) -> Mapping[str, Any]:
+        """Agent state for people and probes."""
+        found: dict[str, Any] = {
+            "instance": self.instance.name,
+            "pid": os.getpid(),
+            "since": self.started,
+            "phase": "ready" if self._ready else "starting",
+        }
+        if self._tables is None:
+            return found
+        state = self._tables.state
+        pending = [one for one in map(self.port_state, _names(state.all(Interface))) if one]
+        found["objects"] = self._tables.counts()
+        found["behind"] = self._tables.behind
+        found["pending"] = {one.name: one.why for one in pending if not one.active}
+        found["unresolved_hosts"] = self._tables.unresolved()
+        found["services"] = self.counters()
+        return found
+
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """Packets of each packet service by how they ended."""
+        counts: dict[str, dict[str, int]] = {}
+        for (service, result), count in sorted(self._pkt0.counts.items()) if self._pkt0 else ():
+            counts.setdefault(service, {})[result] = count
+        return counts
+
+    def neighbours(self) -> Sequence[Neighbour]:
+        """The neighbours on the fabric that tunnels need."""
+        fabric = self.tables.facts.fabric
+        if fabric is None:
+            return []
+        known = dict(fabric.neighbours)
+        hops = {fabric.next_hop(address) for address in self.tables.planner.tunnel_ends()}
+        wanted = {hop for hop in hops if hop is not None}
+        return [
+            Neighbour(str(one), known[one].hex(":") if one in known else "", fabric.vhost.name)
+            for one in sorted(wanted | set(known), key=lambda one: (one.version, int(one)))
+        ]
+
+    def mtu(self, network: Network) -> int:
+        """The network's MTU, or what fits the fabric under the largest header (VXLAN's)."""
+        fabric = self.tables.facts.fabric
+        if network.mtu or fabric is None:
+            return network.mtu or _ETHERNET_MTU
+        source = fabric.source(6) if fabric.source(4) is None else fabric.source(4)
+        outer = 40 if source is not None and source.version == 6 else 20
+        return watch.read_mtu(fabric.vhost.name) - outer - _VXLAN_OVERHEAD
+
+    @property
+    def ready(self) -> bool:
+        """Whether the start is over."""
+        return self._ready
+
+
+def _hold(instance: Instance) -> int:
+    """The lock that says which process is the instance's agent. Raises Busy."""
+    instance.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = instance.run_dir / "agent.lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(fd, 20, 0).decode(errors="replace") or "unknown"
+        os.close(fd)
+        raise Busy(
+            f"vRouter {instance.name!r} has an agent already, process {holder}: stop that first"
+        ) from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, str(os.getpid()).encode(), 0)
+    return fd
+
+
+def _names(records: Iterable[Record]) -> list[str]:
+    return sorted(record.name for record in list(records))
+
+
+def _counted(outcome: Outcome) -> str:
+    if not outcome:
+        return "nothing to change"
+    parts = {"added": outcome.added, "changed": outcome.changed, "removed": outcome.removed}
+    return ", ".join(f"{len(keys)} {what}" for what, keys in parts.items() if keys)

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole plan, kept by units, so that a change is planned anew only where it matters.
+
+A unit is what one object, or one aspect of it, needs: ("interface", name), ("tree", network), ...
+A unit's entries are its own: no two units want the same key, except while an entry moves from
+one to another within a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from vrouter.agent.desired.ids import Ids
+from vrouter.agent.desired.records import (
+    Endpoint,
+    Host,
+    Interface,
+    Membership,
+    Network,
+    Record,
+    StaticRoute,
+)
+from vrouter.agent.desired.state import DISCARD, Change, State, key_of
+from vrouter.agent.facts import Device, Facts, alone, parse
+from vrouter.agent.plan.entries import Diff, Entries, compare
+from vrouter.agent.plan.fabric import plan_fabric
+from vrouter.agent.plan.hosts import plan_host
+from vrouter.agent.plan.networks import plan_network, plan_tree
+from vrouter.agent.plan.numbers import Numbers
+from vrouter.agent.plan.stations import plan_endpoint, plan_interface, plan_route
+from vrouter.dpcore.records import IPAddress
+
+Unit = tuple[str, str]
+FABRIC: Unit = ("fabric", "")
+TREE = "tree"
+R = TypeVar("R", bound=Record)
+
+
+@dataclass
+class Step:
+    """What a new plan of some units comes to, and how to take it back."""
+
+    diff: Diff
+    old: dict[Unit, Entries | None] = field(default_factory=dict)
+    old_uses: dict[Unit, set[tuple[str, str]]] = field(default_factory=dict)
+
+
+class Planner:
+    """Plans `state` with `ids` and `facts`, which others change and tell about."""
+
+    def __init__(self, state: State, ids: Ids, facts: Facts) -> None:
+        self.state = state
+        self.ids = ids
+        self.facts = facts
+        self._units: dict[Unit, Entries] = {}
+        self._uses: dict[Unit, set[tuple[str, str]]] = {}
+        self._users: dict[tuple[str, str], int] = {}
+
+    # ---- reading ------------------------------------------------------------------
+
+    def wanted(self) -> Entries:
+        """All entries of the plan."""
+        whole = Entries()
+        for entries in self._units.values():
+            whole.add(entries)
+        return whole
+
+    def entries_of(self, unit: Unit) -> Entries | None:
+        """What a unit wants, None if it has nothing."""
+        return self._units.get(unit)
+
+    def device_of(self, interface: Interface) -> tuple[Device | None, str]:
+        """The netdevice of an interface, or None and what it waits for."""
+        if not interface.enabled:
+            return None, "it is disabled"
+        if interface.parent:
+            parent = self.state.get(Interface, interface.parent)
+            if parent is None:
+                return None, f"there is no interface {interface.parent}"
+            device, why = self.device_of(parent)
+            return device, why and f"{interface.parent} is not active: {why}"
+        device = self.facts.devices.get(interface.device)
+        if device is None and not interface.device:
+            return None, f"no port {interface.uuid} has brought its netdevice yet"
+        if device is None:
+            return None, f"there is no netdevice {interface.device} yet"
+        return device, ""
+
+    def tunnel_ends(self) -> list[IPAddress]:
+        """The addresses of all remote hosts."""
+        return [parse(host.address) for host in list(self.state.all(Host))]
+
+    # ---- which units -----------------------------------------------------------------
+
+    def all_units(self) -> list[Unit]:
+        """Every unit that there can be."""
+        units = [FABRIC]
+        for kind in (Host, Network, Interface, Endpoint, StaticRoute):
+            units += [key_of(record) for record in self.state.all(kind)]
+        units += [(TREE, network.name) for network in self.state.all(Network)]
+        return units
+
+    def of_change(self, change: Change) -> list[Unit]:
+        """The units that a change of objects concerns."""
+        units: dict[Unit, None] = {}
+        for key in change.keys:
+            for record in (change.before[key], change.after[key]):
+                if record is not None:
+                    units |= dict.fromkeys(self._of_record(record))
+        return list(units)
+
+    def of_devices(self, names: Iterable[str]) -> list[Unit]:
+        """The units that netdevices of these names concern."""
+        units: dict[Unit, None] = {}
+        for name in names:
+            owner = self.state.owner("device", name)
+            interface = self.state.get(Interface, owner[1]) if owner else None
+            if interface is not None:
+                units |= dict.fromkeys(self._of_record(interface))
+        return list(units)
+
+    def of_fabric(self) -> list[Unit]:
+        """The units that vhost0's addresses, routes and neighbours concern."""
+        return [FABRIC, *(key_of(host) for host in self.state.all(Host))]
+
+    def _of_record(self, record: Record) -> list[Unit]:
+        units: list[Unit] = []
+        match record:
+            case Network():
+                units += [key_of(record), (TREE, record.name)]
+                units += self._users_of(record, Interface, Endpoint, StaticRoute)
+            case Interface():
+                units += [key_of(record), (TREE, record.network)]
+                for child in self._users_of(record, Interface):
+                    units += [child, (TREE, self.state.need(Interface, child[1]).network)]
+                units += self._routes_of(record.network)
+            case Endpoint():
+                units += [key_of(record), *self._routes_of(record.network)]
+            case Host():
+                units += [key_of(record), FABRIC]
+                for key in self.state.needed_by(key_of(record)):
+                    user = self.state.record(key)
+                    if isinstance(user, Membership):
+                        units.append((TREE, user.network))
+                    else:
+                        units.append(key)
+            case Membership():
+                units.append((TREE, record.network))
+            case StaticRoute():
+                units.append(key_of(record))
+        return units
+
+    def _users_of(self, record: Record, *kinds: type[Record]) -> list[Unit]:
+        names = [kind.kind for kind in kinds]
+        return [key for key in sorted(self.state.needed_by(key_of(record))) if key[0] in names]
+
+    def _routes_of(self, network: str) -> list[Unit]:
+        there = self.state.get(Network, network)
+        return [] if there is None else self._users_of(there, StaticRoute)
+
+    # ---- planning ----------------------------------------------------------------------
+
+    def replan(self, units: Iterable[Unit]) -> Step:
+        """Plan these units anew. Raises Refused when numbers run out; then nothing has changed."""
+        step = Step(Diff())
+        have, want = Entries(), Entries()
+        try:
+            for unit in dict.fromkeys(units):
+                numbers = Numbers(self.ids, self.state)
+                fresh = self._plan(unit, numbers)
+                old = self._units.get(unit)
+                step.old[unit] = old
+                step.old_uses[unit] = self._uses.get(unit, set())
+                if old is not None:
+                    have.add(old)
+                if fresh is not None:
+                    want.add(fresh)
+                self._set(unit, fresh, numbers.used if fresh is not None else set())
+        except BaseException:
+            self.undo(step)
+            raise
+        for uses in step.old_uses.values():
+            for space, key in uses:
+                if not self._users.get((space, key)):
+                    self.ids.release(space, key)
+        step.diff = compare(have, want)
+        return step
+
+    def undo(self, step: Step) -> None:
+        """Forget a step; whoever calls takes the numbers back too."""
+        for unit, old in step.old.items():
+            self._set(unit, old, step.old_uses[unit])
+
+    def _set(self, unit: Unit, entries: Entries | None, uses: set[tuple[str, str]]) -> None:
+        for use in self._uses.pop(unit, set()):
+            self._users[use] -= 1
+            if not self._users[use]:
+                del self._users[use]
+        self._units.pop(unit, None)
+        if entries is not None:
+            self._units[unit] = entries
+            self._uses[unit] = uses
+            for use in uses:
+                self._users[use] = self._users.get(use, 0) + 1
+
+    def _plan(self, unit: Unit, numbers: Numbers) -> Entries | None:
+        kind, name = unit
+        if unit == FABRIC:
+            over_ipv6 = any(":" in host.address for host in self.state.all(Host))
+            return plan_fabric(self.facts, numbers, over_ipv6=over_ipv6)
+        if kind == TREE:
+            return self._tree(name, numbers)
+        record = self.state.record(unit)
+        match record:
+            case Host():
+                return plan_host(self.facts, record, numbers)
+            case Network():
+                return plan_network(self.facts, record, numbers)
+            case Interface():
+                return self._interface(record, numbers)
+            case Endpoint():
+                network = self.state.need(Network, record.network)
+                host = self.state.need(Host, record.host)
+                return plan_endpoint(record, network, host, numbers)
+            case StaticRoute():
+                return self._route(record, numbers)
+            case _:
+                return None
+
+    def _interface(self, interface: Interface, numbers: Numbers) -> Entries:
+        device, _ = self.device_of(interface)
+        if device is None:
+            self._keep_numbers(interface, numbers)
+            return Entries()
+        network = self.state.need(Network, interface.network)
+        return plan_interface(interface, network, device, numbers)
+
+    @staticmethod
+    def _keep_numbers(interface: Interface, numbers: Numbers) -> None:
+        """A port that waits for its device has its numbers already: others may be told them."""
+        plan_interface(interface, Network(name=interface.network), Device(1, "none"), numbers)
+
+    def _tree(self, name: str, numbers: Numbers) -> Entries | None:
+        network = self.state.get(Network, name)
+        if network is None:
+            return None
+        live: list[str] = []
+        members: list[tuple[Membership, Host]] = []
+        for key in self.state.needed_by(key_of(network)):
+            user = self.state.record(key)
+            if isinstance(user, Interface) and self.device_of(user)[0] is not None:
+                live.append(user.name)
+            elif isinstance(user, Membership):
+                members.append((user, self.state.need(Host, user.host)))
+        return plan_tree(network, live, members, numbers)
+
+    def _route(self, route: StaticRoute, numbers: Numbers) -> Entries:
+        network = self.state.need(Network, route.network)
+        if route.next_hop in ("", DISCARD):
+            host = self.state.need(Host, route.host) if route.host else None
+            return plan_route(route, network, None, host, numbers)
+        key = self.state.owner("route", route.network, str(alone(route.next_hop)))
+        owner = None if key is None else self.state.record(key)
+        if isinstance(owner, Endpoint):
+            return plan_route(route, network, owner, self.state.need(Host, owner.host), numbers)
+        if isinstance(owner, Interface) and self.device_of(owner)[0] is not None:
+            return plan_route(route, network, owner, None, numbers)
+        return Entries()

@@ -1,0 +1,389 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The writer: brings dp-core's tables to what is wanted, and keeps them there.
+
+One thread runs everything in here: the desired state, its store, the plan and the tables
+change in one order. Whatever goes wrong with a request takes it back whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from vrouter.agent import watch
+from vrouter.agent.apply import Applier, MacKey
+from vrouter.agent.desired.ids import Ids
+from vrouter.agent.desired.records import KINDS, Host, Interface, Network, Record
+from vrouter.agent.desired.state import Change, Key, State
+from vrouter.agent.desired.store import Store
+from vrouter.agent.facade import Outcome, Problem, Rejected, Source
+from vrouter.agent.facts import Device, Fabric, Facts, parse
+from vrouter.agent.plan.entries import Diff, Entries, PlannedMac
+from vrouter.agent.plan.numbers import FLOOD_LABEL, LABEL, NIC, PKT0, VHOST, VRF, spaces
+from vrouter.agent.plan.planner import FABRIC, Planner, Step, Unit
+from vrouter.dpcore.core import DpCore
+from vrouter.dpcore.errors import Refused, Reloaded, VrouterError
+from vrouter.dpcore.instance import Instance
+from vrouter.dpcore.names import VifType
+from vrouter.dpcore.records import IPAddress, Vif
+from vrouter.host.netlink import Netlink
+from vrouter.host.takeover.pair import VHOST as VHOST_NAME
+from vrouter.host.takeover.pair import inner_end
+
+log: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The netdevices of vif0/0 and vif0/1."""
+
+    nic: str
+    vhost: str = VHOST_NAME
+
+
+class Reconciler:
+    """See above. Raises VrouterError for what a person must know."""
+
+    def __init__(self, instance: Instance, path: Path) -> None:
+        self.instance = instance
+        self.core = DpCore.open(instance)
+        self.store = Store(path)
+        self.state = State()
+        self.ids = Ids()
+        self.facts = Facts()
+        self.planner = Planner(self.state, self.ids, self.facts)
+        self.applier = Applier(self.core)
+        self._devices = Devices("")
+        self._managed: set[IPAddress] = set()
+        self._mac_changed = False
+        self._netlink: Netlink | None = None
+        self.behind = ""  # why the tables are not as wanted, "" when they are
+
+    def close(self) -> None:
+        """Let go; everything goes on forwarding."""
+        if self._netlink is not None:
+            self._netlink.close()
+        self.store.close()
+        self.core.close()
+
+    # ---- start -------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Read the store."""
+        core = self.core
+        spaces(
+            self.ids,
+            vrfs=core.stats.vrf_count,
+            nexthops=core.nexthops.size,
+            labels=core.mpls.size,
+        )
+        self.ids.load(self.store.numbers())
+        for problem in self.state.load(self.store.objects()):
+            log.warning("the desired state that was stored: %s", problem)
+
+    def take_fabric(self) -> None:
+        """Number the NIC, vhost0 and pkt0 as 0, 1 and 2, and set up what the host needs to
+        speak through routes instead of the cross-connect. Loses no packet."""
+        nic, host, agent = self._own_vifs()
+        self._renumber(nic, host, agent)
+        self.read_fabric()
+        step = self.planner.replan([FABRIC])
+        self._keep_numbers()
+        # the vifs last, with all the rest: as they are wanted they have no cross-connect
+        step.diff.put.vif.clear()
+        self.applier.apply(Diff(put=step.diff.put))
+
+    def read_fabric(self) -> None:
+        """Read all facts but pkt0. Raises Refused when there is no vhost0."""
+        nic, host, _ = self._own_vifs()
+        self._devices = Devices(nic.name, host.name)
+        self.facts.devices = watch.read_devices()
+        self.facts.fabric = self._read_fabric()
+
+    def _own_vifs(self) -> tuple[Vif, Vif, Vif | None]:
+        """The NIC's, vhost0's and pkt0's."""
+        vifs = {vif.type: vif for vif in self.core.vifs.items() if vif.parent is None}
+        nic, host = vifs.get(VifType.PHYSICAL), vifs.get(VifType.HOST)
+        if nic is None or host is None:
+            raise Refused(
+                f"vRouter {self.instance.name!r} has no vhost0 yet: run "
+                "`vrouter vhost up --physical DEVICE` first"
+            )
+        return nic, host, vifs.get(VifType.AGENT)
+
+    def _renumber(self, nic: Vif, host: Vif, agent: Vif | None) -> None:
+        wanted = {nic.idx: NIC, host.idx: VHOST}
+        if agent is not None:
+            wanted[agent.idx] = PKT0
+        others = [
+            vif.idx
+            for vif in self.core.vifs.items()
+            if vif.idx in (NIC, VHOST, PKT0) and vif.idx not in wanted
+        ]
+        used = {vif.idx for vif in self.core.vifs.items()}
+        free = (idx for idx in range(PKT0 + 1, self.core.vifs.size) if idx not in used)
+        wanted |= dict(zip(others, free, strict=False))
+        self.core.vifs.renumber(wanted)
+
+    def reconcile(self, pkt0: Device | None = None) -> Diff:
+        """Compare all tables with all that is wanted, and mend what differs; what was mended."""
+        if pkt0 is not None:
+            self.facts.pkt0 = pkt0
+        self.planner.replan(self.planner.all_units())
+        self._keep_numbers()
+        diff = self.difference()
+        self.applier.apply(diff)
+        self._attach_all()
+        self.core.collect()
+        self.behind = ""
+        return diff
+
+    def difference(self) -> Diff:
+        """What the tables lack, and have too much, of what is wanted."""
+        return self.applier.difference(self.planner.wanted(), self._is_learned)
+
+    def _is_learned(self, want: Entries, key: MacKey, mac: PlannedMac) -> bool:
+        """A MAC that nobody planned, in a network that learns, behind something that is there."""
+        owner = self.ids.owner(VRF, key[0])
+        network = self.state.get(Network, owner.partition("/")[2]) if owner else None
+        return network is not None and network.mac_learning and mac.nh in want.nexthop
+
+    def _attach_all(self) -> None:
+        # a writer that was killed may have stored a vif and not attached it
+        for idx, vif in self.planner.wanted().vif.items():
+            if not self.core.vifs.is_attached(idx):
+                self.core.vifs.add(vif)
+
+    def _keep_numbers(self) -> None:
+        if self.ids.changes():
+            self.store.commit(Change(), self.ids.changes())
+        self.ids.settle()
+
+    # ---- requests -----------------------------------------------------------------------
+
+    def change(
+        self,
+        puts: Iterable[Record],
+        deletes: Iterable[Key],
+        source: Source,
+        *,
+        dry_run: bool = False,
+    ) -> Outcome:
+        """Make a change real: checked, planned, stored, applied, in this order.
+
+        Raises Rejected (it is wrong, or does not fit into the tables) or Refused (it cannot be
+        stored); then nothing has changed.
+        """
+        puts = list(puts)
+        change = self.state.change(puts, deletes, source)
+        if not change.after:
+            return change.outcome()
+        try:
+            self._check_labels(change)
+            step = self._plan(change)
+            if not dry_run:
+                self.store.commit(change, self.ids.changes())
+        except BaseException:
+            self._take_back(change)
+            raise
+        if dry_run:
+            self.planner.undo(step)
+            self._take_back(change)
+            return change.outcome()
+        self.ids.settle()
+        self._apply(change, step)
+        self.manage()
+        return change.outcome()
+
+    def apply_file(self, records: Iterable[Record], *, dry_run: bool) -> Outcome:
+        """Make `records` all that is of source "file"."""
+        puts = list(records)
+        named = {(one.kind, one.name) for one in puts}
+        gone = [key for key in self.state.keys("file") if key not in named]
+        return self.change(puts, gone, "file", dry_run=dry_run)
+
+    def _plan(self, change: Change) -> Step:
+        for record in change.after.values():
+            if isinstance(record, Interface) and record.device:
+                # whether its peer is elsewhere is not always told by an event
+                self._note_device(record.device, watch.read_device(record.device, self._links()))
+        return self.planner.replan(self.planner.of_change(change))
+
+    def _links(self) -> Netlink:
+        """Open as long as the writer lives: to open one takes longer than to ask."""
+        if self._netlink is None:
+            self._netlink = Netlink()
+        return self._netlink
+
+    def _take_back(self, change: Change) -> None:
+        self.state.undo(change)
+        self.ids.undo()
+
+    def _check_labels(self, change: Change) -> None:
+        """A label that is asked for must not have been given to another already."""
+        problems = []
+        for key, record in change.after.items():
+            for field in ("label", "l2_label", "flood_label"):
+                label = getattr(record, field, 0) if record is not None else 0
+                if not label or self.state.owner("label", label) != key:
+                    continue
+                for space in (LABEL, FLOOD_LABEL):
+                    owner = self.ids.owner(space, label) if label else None
+                    if owner is not None and not owner.startswith(f"{key[0]}/{key[1]}/"):
+                        why = f"label {label} was given to {owner.replace('/', ' ')} by the agent"
+                        problems.append(Problem(f"{key[0]} {key[1]}.{field}", why))
+        if problems:
+            raise Rejected(problems)
+
+    def _apply(self, change: Change, step: Step) -> None:
+        try:
+            self._write(step.diff)
+        except VrouterError as error:
+            self._revert(change)
+            raise Rejected(
+                [Problem("tables", f"this does not fit into dp-core: {error}")]
+            ) from error
+
+    def _revert(self, change: Change) -> None:
+        """The tables cannot hold an acknowledged change: go back to what they held."""
+        back = Change(
+            before=change.after,
+            after=change.before,
+            sources=change.old_sources,
+            old_sources=change.sources,
+        )
+        units = self.planner.of_change(change)
+        self.state.undo(change)
+        self.planner.replan(units)
+        self.store.commit(back, self.ids.changes())
+        self.ids.settle()
+        with contextlib.suppress(VrouterError):
+            self.applier.apply(self.difference())
+
+    # ---- for those who ask --------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """How many objects there are of each kind."""
+        return {kind: len(list(self.state.all(struct))) for kind, struct in KINDS.items()}
+
+    def labels_of(self, interface: Interface) -> tuple[int | None, int | None]:
+        """The MPLS labels by which other hosts reach a port, routed and bridged."""
+        key = f"interface/{interface.name}"
+        label = interface.label or self.ids.get(LABEL, f"{key}/l3")
+        return label, interface.l2_label or self.ids.get(LABEL, f"{key}/l2")
+
+    def unresolved(self) -> list[str]:
+        """Remote hosts to which no tunnel leads: nobody answers for their next hop."""
+        fabric = self.facts.fabric
+        return sorted(
+            host.name
+            for host in list(self.state.all(Host))
+            if fabric is None or fabric.mac_of(parse(host.address)) is None
+        )
+
+    # ---- events ----------------------------------------------------------------------------
+
+    def heed(self, news: watch.News) -> list[Unit]:
+        """Plan and apply what the kernel told; the units that it concerned."""
+        if news.lost:
+            self.facts.devices = watch.read_devices()
+            self.facts.fabric = self._read_fabric()
+            self.mend()
+            return self.planner.all_units()
+        changed = [name for name, device in news.links.items() if self._note_device(name, device)]
+        units = self.planner.of_devices(changed)
+        if self._fabric_changed(news, changed):
+            units += self.planner.of_fabric()
+            if self._mac_changed:
+                units = self.planner.all_units()
+        if units:
+            self._replan(units)
+        self.manage()
+        return units
+
+    def mend(self) -> None:
+        """Compare and write everything anew, after something could not be written."""
+        try:
+            self._reopen()
+            self.reconcile()
+            self.manage()
+        except VrouterError as error:
+            self.behind = str(error)
+            log.error("the tables are not as wanted: %s", error)
+
+    def _replan(self, units: Iterable[Unit]) -> None:
+        try:
+            step = self.planner.replan(units)
+            self._keep_numbers()
+            self._write(step.diff)
+        except VrouterError as error:
+            self.behind = str(error)
+            log.error("the tables are not as wanted: %s", error)
+
+    def _write(self, diff: Diff) -> None:
+        try:
+            self.applier.apply(diff)
+        except Reloaded:
+            self._reopen()
+            self.applier.apply(self.difference())
+
+    def _reopen(self) -> None:
+        """Another dp-core has taken the place of the one that is open."""
+        if not self.core.is_current():
+            self.core.close()
+            self.core = DpCore.open(self.instance)
+            self.applier = Applier(self.core)
+
+    def _note_device(self, name: str, device: Device | None) -> bool:
+        if self.facts.devices.get(name) == device:
+            return False
+        if device is None:
+            self.facts.devices.pop(name, None)
+        else:
+            self.facts.devices[name] = device
+        return True
+
+    def _fabric_changed(self, news: watch.News, changed: list[str]) -> bool:
+        self._mac_changed = False
+        if not news.fabric and not {self._devices.nic, self._devices.vhost} & set(changed):
+            return False
+        before, now = self.facts.fabric, self._read_fabric()
+        if now == before:
+            return False
+        self._mac_changed = before is None or now is None or before.vhost.mac != now.vhost.mac
+        self.facts.fabric = now
+        return True
+
+    def _read_fabric(self) -> Fabric | None:
+        devices = self.facts.devices
+        nic, vhost = devices.get(self._devices.nic), devices.get(self._devices.vhost)
+        inner = devices.get(inner_end(self._devices.vhost))
+        if nic is None or vhost is None or inner is None:
+            return self.facts.fabric  # without them nothing is better than what was
+        return watch.read_fabric(nic, vhost, inner.ifindex)
+
+    def manage(self) -> None:
+        """Let the kernel keep the next hops of all remote hosts resolved."""
+        fabric = self.facts.fabric
+        if fabric is None:
+            return
+        hosts = self.planner.tunnel_ends()
+        hops = {fabric.next_hop(address) for address in hosts}
+        wanted = {hop for hop in hops | set(fabric.gateways()) if hop is not None}
+        wanted = {hop for hop in wanted if not hop.is_link_local and hop not in fabric.local}
+        if wanted == self._managed:
+            return
+        try:
+            watch.manage(fabric.vhost.ifindex, wanted - self._managed, self._managed - wanted)
+        except OSError as error:
+            log.warning("cannot let the kernel resolve %s: %s", error.filename, error.strerror)
+        self._managed = wanted
+
+    def is_vhost(self, ifindex: int) -> bool:
+        """Whether that is vhost0's netdevice."""
+        fabric = self.facts.fabric
+        return fabric is not None and fabric.vhost.ifindex == ifindex
