@@ -185,13 +185,15 @@ static __always_inline void vr_key_mask(struct vr_flow_key *key, __u32 fields)
 	}
 }
 
-/* What is no IP packet is known by its Ethernet header and its VRF. */
+/* What is no IP packet is known by its Ethernet header, as it is on a wire, and its VRF. */
 static __always_inline int vr_hash_frame(struct __sk_buff *skb, __u32 vrf, __u32 *hash)
 {
 	__u32 w[4] = {};
 
 	if (bpf_skb_load_bytes(skb, 0, w, ETH_HLEN))
 		return -1;
+	if (vr_has_noted_tag(skb))
+		((__be16 *)w)[6] = (__be16)skb->vlan_proto;
 	*hash = vr_hash_words(w, 4, ETH_HLEN, 0);
 	*hash = vr_hash_final(VR_HASH_INIT + *hash, VR_HASH_INIT + vrf, 0);
 	return 0;

@@ -457,8 +457,7 @@ def _bridge() -> list[BridgeEntry]:
         (RED_VRF, GATEWAY, 3, None),
         (RED_VRF, BROADCAST, 54, None),
         (MCAST, BROADCAST, 57, None),
-        (7, BROADCAST, 60, None),
-        (5, mac("02:00:0a:01:01:08"), 45, None),
+        *((7, BROADCAST, 60, None), (5, mac("02:00:0a:01:01:08"), 45, None)),
         (5, BROADCAST, 58, None),
     ]
     return [BridgeEntry(*entry) for entry in entries]

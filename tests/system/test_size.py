@@ -113,7 +113,7 @@ def test_tcp_that_is_clamped_never_meets_it(lab: Lab, version: int, where: str) 
 
 def stream(lab: Lab, version: int) -> iperf.Sums:
     vm = lab.vm("vm3")
-    return iperf.stream(lab.netns("vm1"), lab.netns("vm3"), vm.ip if version == 4 else vm.ip6, 1)
+    return iperf.stream(lab.netns("vm1"), lab.netns("vm3"), vm.ip if version == 4 else vm.ip6)
 
 
 def clamp(lab: Lab, where: str) -> None:
