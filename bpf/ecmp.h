@@ -185,17 +185,18 @@ static __always_inline void vr_key_mask(struct vr_flow_key *key, __u32 fields)
 	}
 }
 
-/* What is no IP packet is known by its Ethernet header, as it is on a wire, and its VRF. */
-static __always_inline int vr_hash_frame(struct __sk_buff *skb, __u32 vrf, __u32 *hash)
+/* What is no IP packet is known by its Ethernet header and its VRF; a tag does not count,
+ * whether it is in the frame or beside it. */
+static __always_inline int vr_hash_frame(struct __sk_buff *skb, const struct vr_packet *pkt,
+					 __u32 *hash)
 {
 	__u32 w[4] = {};
 
-	if (bpf_skb_load_bytes(skb, 0, w, ETH_HLEN))
+	if (bpf_skb_load_bytes(skb, 0, w, 2 * ETH_ALEN))
 		return -1;
-	if (vr_has_noted_tag(skb))
-		((__be16 *)w)[6] = (__be16)skb->vlan_proto;
+	*(__be16 *)&w[3] = pkt->proto;
 	*hash = vr_hash_words(w, 4, ETH_HLEN, 0);
-	*hash = vr_hash_final(VR_HASH_INIT + *hash, VR_HASH_INIT + vrf, 0);
+	*hash = vr_hash_final(VR_HASH_INIT + *hash, VR_HASH_INIT + pkt->vrf, 0);
 	return 0;
 }
 
@@ -212,7 +213,7 @@ __noinline int vr_ecmp_hash(struct __sk_buff *skb, struct vr_packet *pkt, __u32 
 	else if (pkt->proto == bpf_htons(ETH_P_IPV6))
 		ret = vr_key_inet6(skb, pkt->l3, &key);
 	if (ret)
-		return vr_hash_frame(skb, pkt->vrf, hash);
+		return vr_hash_frame(skb, pkt, hash);
 	key.nh = vr_key_nexthop(pkt);
 	vr_key_mask(&key, fields);
 	if (key.family == VR_AF_INET)

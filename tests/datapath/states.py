@@ -153,19 +153,7 @@ def _tunnel(number: int, flags: NhFlag, dip: bytes = FAR, oif: int = FABRIC) -> 
 
 
 def _tunnel6(number: int, flags: NhFlag, dip: bytes = FAR6) -> Nexthop:
-    valid = flags | NhFlag.VALID
-    return Nexthop(
-        number,
-        NhType.TUNNEL,
-        Family.INET6,
-        valid,
-        0,
-        FABRIC,
-        SELF6,
-        dip,
-        HEAD,
-        rw_dst_mac=ROUTER_MAC,
-    )
+    return replace(_tunnel(number, flags), family=Family.INET6, sip=SELF6, dip=dip)
 
 
 def _encap(number: int, oif: int, dst: bytes, family: Family = Family.BRIDGE) -> Nexthop:

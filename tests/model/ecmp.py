@@ -90,10 +90,12 @@ def pick(packet: Packet, nh: Nexthop) -> Outcome:
 
 
 def flow_hash(packet: Packet, nh: Nexthop) -> int:
-    """lookup3 of the flow's key; of what is no IP packet, of the Ethernet header and the VRF."""
+    """lookup3 of the flow's key; of what is no IP packet, of the Ethernet header without its tag
+    and the VRF."""
     flow = flow_of(packet.l2.proto, packet.l3_data)
     if flow is None:
-        return hash_two(hashlittle(packet.frame[:14], 0), packet.vrf)
+        head = packet.frame[:12] + packet.l2.proto.to_bytes(2, "big")
+        return hash_two(hashlittle(head, 0), packet.vrf)
     return hashlittle(flow.only(nh.hash_fields).key(_ingress(packet, nh)), 0)
 
 
