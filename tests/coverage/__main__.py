@@ -47,22 +47,23 @@ def main(arguments: list[str]) -> int:
     watch = Watch(made.size)
     codes = [_run(tree, run, watch) for run in ([tuple(tests)] if tests else [TESTS, ALONE])]
     print(f"coverage: {watch.held} dp-cores counted")
-    counts = _counts(made, watch, add)
+    counts, runs = _counts(made, watch, " ".join(tests) or "all", add)
     coverage = evaluate(made, counts, ROOT / "bpf", clang.removeprefix("clang"))
     _tell(coverage)
     if add or not tests:
-        page.write(coverage)
+        page.write(coverage, runs)
     return max(codes)
 
 
-def _counts(made: Instrumented, watch: Watch, add: bool) -> list[int]:
-    """What was counted now, and before if the sources are the same."""
+def _counts(made: Instrumented, watch: Watch, run: str, add: bool) -> tuple[list[int], list[str]]:
+    """What was counted now, and before if the sources are the same; the runs that counted."""
     kept, key = WORK / "counts.json", digest(made.object)
-    counts = watch.sums()
+    counts, runs = watch.sums(), [run]
     if add and kept.exists() and (before := json.loads(kept.read_text()))["of"] == key:
         counts = [one + more for one, more in zip(counts, before["counts"], strict=True)]
-    kept.write_text(json.dumps({"of": key, "counts": counts}))
-    return counts
+        runs = [*before["runs"], run]
+    kept.write_text(json.dumps({"of": key, "runs": runs, "counts": counts}))
+    return counts, runs
 
 
 def _copy(made: Instrumented) -> Path:

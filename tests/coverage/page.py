@@ -22,6 +22,8 @@ and writes this page. The reasons stand in `tests/coverage/reasons.txt`.
 
 Reached: {functions_hit} of {functions} functions, {branches_hit} of {branches} branches (two for each condition). A condition
 that is itself never reached is told by the one before it.
+
+Tests of this run: {runs}.
 """
 
 
@@ -52,16 +54,28 @@ def reasons() -> list[Reason]:
     return found
 
 
-def write(coverage: Coverage) -> None:
+def write(coverage: Coverage, runs: list[str]) -> None:
     """Writes the page; gaps without a reason stand last, as NONE."""
     known = reasons()
     told = [(gap, next((one.why for one in known if one.fits(gap)), NONE)) for gap in coverage.gaps]
-    lines = [HEAD.format(**vars(coverage))]
+    lines = [HEAD.format(**vars(coverage), runs="; ".join(f"`{run}`" for run in runs))]
     order = [one.why for one in known] + [NONE]
     for why, group in groupby(sorted(told, key=lambda pair: order.index(pair[1])), lambda p: p[1]):
-        lines += [f"\n## {why[0].upper()}{why[1:]}\n\n| where | what |\n|---|---|\n"]
-        lines += [
-            f"| `{gap.file}:{gap.line}` | `{gap.text.replace('|', chr(92) + '|')}` {gap.what} |\n"
-            for gap, _ in group
-        ]
+        lines.append(f"\n## {why[0].upper()}{why[1:]}\n\n")
+        lines += _table([gap for gap, _ in group], full=why == NONE)
     PAGE.write_text("".join(lines))
+
+
+def _table(gaps: list[Gap], *, full: bool) -> list[str]:
+    """The rows of gaps of one reason; not full: only lines, by file."""
+    if full:
+        rows = [
+            f"| `{gap.file}:{gap.line}` | `{gap.text.replace('|', chr(92) + '|')}` {gap.what} |\n"
+            for gap in gaps
+        ]
+        return ["| where | what |\n|---|---|\n", *rows]
+    rows = []
+    for file, group in groupby(gaps, lambda gap: gap.file):
+        numbers = ", ".join(str(line) for line in sorted({gap.line for gap in group}))
+        rows.append(f"| `{file}` | {numbers} |\n")
+    return ["| file | lines |\n|---|---|\n", *rows]
