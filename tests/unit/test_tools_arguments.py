@@ -158,6 +158,7 @@ def test_options_before_a_subcommand_stay(tools: Tools) -> None:
     assert (before.json, before.name) == (after.json, after.name) == (True, "x")
 
 
+@pytest.mark.alone
 def test_small_tools_do_not_import_netlink_and_start_fast() -> None:
     code = (
         "import sys; from vrouter.tools import vif, vif_show, vif_write, nh, rt, mpls, dropstats;"
