@@ -25,7 +25,9 @@ from vrouter.agent.facade import Outcome, PortState, Rejected, Source
 from vrouter.agent.pkt0 import Limits, Pkt0
 from vrouter.agent.plan.numbers import VRF
 from vrouter.agent.reconcile import Reconciler
-from vrouter.agent.services.base import Action
+from vrouter.agent.services import dns_forward
+from vrouter.agent.services.base import Action, Service
+from vrouter.agent.services.dns_forward import HostForwarder
 from vrouter.agent.world import LiveWorld
 from vrouter.dpcore.errors import Busy
 from vrouter.dpcore.instance import Instance
@@ -77,7 +79,7 @@ class Agent:
         log.info("tables reconciled: %d entries differed", diff.count())
         await self._run(tables.manage)
         limits = Limits(self.config.services.rate, self.config.services.burst)
-        self._pkt0 = Pkt0(fd, self._world, services.all_services(self._world), self._learn, limits)
+        self._pkt0 = Pkt0(fd, self._world, self._services(self._world), self._learn, limits)
         self._refresh(record.name for record in list(tables.state.all(Interface)))
         self._pkt0.start()
         asyncio.get_running_loop().add_reader(self._events, self._told)
@@ -120,6 +122,11 @@ class Agent:
             await self._run(self._tables.close)
         self._thread.shutdown()
         os.close(self._lock)
+
+    def _services(self, world: LiveWorld) -> list[Service]:
+        given = self.config.services.resolvers
+        forwarder = HostForwarder(lambda: dns_forward.named(given)) if given else None
+        return services.all_services(world, forwarder)
 
     def _open(self) -> Reconciler:
         tables = Reconciler(self.instance, database(self.instance))
