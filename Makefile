@@ -55,7 +55,7 @@ install: bpf
 		cp src/vrouter/data/man/*.1 .venv/share/man/man1/ && \
 		cp src/vrouter/data/completion/* .venv/share/bash-completion/completions/
 	@echo "installed: $(CURDIR)/$(BIN)/vrouter, vif, nh, rt, mpls, vxlan, mirror, qosmap, dropstats, vrfstats," \
-		"vrinfo, vrmemstats"
+		"vrinfo, vrmemstats, vrouter-port-control, vrouter-cni"
 
 demo: root bpf
 	@$(OWN) $(BIN)/vrouter lab demo

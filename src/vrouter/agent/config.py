@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from vrouter.api.config import ApiConfig
 from vrouter.dpcore.errors import BadValue, Refused
 
 DEFAULT: Final = Path("/etc/vrouter/agent.toml")
@@ -33,12 +34,12 @@ class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything. desired_state: a file that is applied at start and on SIGHUP ("" none).
-    api: what the HTTP APIs are told, as they define it."""
+    api: the doors by HTTP."""
 
     desired_state: str = ""
     services: Services = Services()
     log: Log = Log()
-    api: dict[str, object] = {}
+    api: ApiConfig = ApiConfig()
 
 
 def read(path: Path | None) -> Config:

@@ -12,7 +12,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -20,8 +20,8 @@ from typing import Any, Final, TypeVar
 from vrouter.agent import services, tap, watch
 from vrouter.agent.config import Config
 from vrouter.agent.desired import load
-from vrouter.agent.desired.records import Interface, Record
-from vrouter.agent.facade import Outcome, PortState, Rejected, Source
+from vrouter.agent.desired.records import Interface, Network, Record
+from vrouter.agent.facade import Neighbour, Outcome, PortState, Rejected, Source
 from vrouter.agent.pkt0 import Limits, Pkt0
 from vrouter.agent.plan.numbers import VRF
 from vrouter.agent.reconcile import Reconciler
@@ -38,6 +38,8 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 _SETTLE: Final = 0.02  # seconds: events come in crowds
 _RETRY: Final = 5.0
+_ETHERNET_MTU: Final = 1500
+_VXLAN_OVERHEAD: Final = 8 + 8 + 14  # UDP, VXLAN (RFC 7348), the inner Ethernet header
 
 
 def database(instance: Instance) -> Path:
@@ -229,6 +231,11 @@ class Agent:
         """One object."""
         return self.tables.state.get(kind, name)
 
+    def by_uuid(self, kind: type[R], uuid: str) -> R | None:
+        """The object of that UUID, whatever its name."""
+        owner = self.tables.state.owner("uuid", kind.kind, uuid)
+        return None if owner is None else self.tables.state.get(kind, owner[1])
+
     def all(self, kind: type[R]) -> list[R]:
         """All objects of a kind, by name."""
         return sorted(self.tables.state.all(kind), key=lambda record: record.name)
@@ -275,12 +282,37 @@ class Agent:
         found["behind"] = self._tables.behind
         found["pending"] = {one.name: one.why for one in pending if not one.active}
         found["unresolved_hosts"] = self._tables.unresolved()
-        if self._pkt0 is not None:
-            counts: dict[str, dict[str, int]] = {}
-            for (service, result), count in sorted(self._pkt0.counts.items()):
-                counts.setdefault(service, {})[result] = count
-            found["services"] = counts
+        found["services"] = self.counters()
         return found
+
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """Packets of each packet service by how they ended."""
+        counts: dict[str, dict[str, int]] = {}
+        for (service, result), count in sorted(self._pkt0.counts.items()) if self._pkt0 else ():
+            counts.setdefault(service, {})[result] = count
+        return counts
+
+    def neighbours(self) -> Sequence[Neighbour]:
+        """The neighbours on the fabric that tunnels need."""
+        fabric = self.tables.facts.fabric
+        if fabric is None:
+            return []
+        known = dict(fabric.neighbours)
+        hops = {fabric.next_hop(address) for address in self.tables.planner.tunnel_ends()}
+        wanted = {hop for hop in hops if hop is not None}
+        return [
+            Neighbour(str(one), known[one].hex(":") if one in known else "", fabric.vhost.name)
+            for one in sorted(wanted | set(known), key=lambda one: (one.version, int(one)))
+        ]
+
+    def mtu(self, network: Network) -> int:
+        """The network's MTU, or what fits the fabric under the largest header (VXLAN's)."""
+        fabric = self.tables.facts.fabric
+        if network.mtu or fabric is None:
+            return network.mtu or _ETHERNET_MTU
+        source = fabric.source(6) if fabric.source(4) is None else fabric.source(4)
+        outer = 40 if source is not None and source.version == 6 else 20
+        return watch.read_mtu(fabric.vhost.name) - outer - _VXLAN_OVERHEAD
 
     @property
     def ready(self) -> bool:

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
-from vrouter.agent.desired.records import Record
+from vrouter.agent.desired.records import Network, Record
 from vrouter.dpcore.errors import VrouterError
 
-Source = Literal["file", "api", "port"]
+# port: a file of the port API; cni: made for a container
+Source = Literal["file", "api", "port", "cni"]
 R = TypeVar("R", bound=Record)
 
 
@@ -62,6 +63,15 @@ class PortState:
     l2_label: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A host of the fabric. mac: as the kernel's neighbour table has it, "" while unresolved."""
+
+    address: str
+    mac: str
+    device: str
+
+
 class Facade(Protocol):
     """What the agent offers. Writers return once the store has the change for good (it is
     acknowledged) and dp-core's tables have it; a port whose device is missing is no error."""
@@ -79,6 +89,9 @@ class Facade(Protocol):
     def get(self, kind: type[R], name: str) -> R | None:
         """One object."""
 
+    def by_uuid(self, kind: type[R], uuid: str) -> R | None:
+        """The object of that UUID, whatever its name."""
+
     def all(self, kind: type[R]) -> list[R]:
         """All objects of a kind, by name."""
 
@@ -94,3 +107,12 @@ class Facade(Protocol):
     @property
     def ready(self) -> bool:
         """Whether the start is over: tables reconciled, pkt0 open."""
+
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """Packets of each packet service ("arp", "dhcp", "dns", ...) by how they ended."""
+
+    def neighbours(self) -> Sequence[Neighbour]:
+        """The neighbours on the fabric that tunnels need."""
+
+    def mtu(self, network: Network) -> int:
+        """The MTU that ports of a network are told: its own, or what fits the fabric."""

@@ -18,6 +18,7 @@ from vrouter.agent import config as configuration
 from vrouter.agent.config import Config
 from vrouter.agent.daemon import Agent
 from vrouter.agent.systemd import notify
+from vrouter.api import serve
 from vrouter.dpcore import netns
 from vrouter.dpcore.errors import Refused, VrouterError
 from vrouter.dpcore.instance import Instance, find_instance
@@ -92,10 +93,11 @@ async def _serve(instance: Instance, found: Config, args: argparse.Namespace) ->
     try:
         await agent.start()
         loop.add_signal_handler(signal.SIGHUP, _reload, agent, args.config)
-        log.info("vRouter %s: ready", instance.name)
-        notify("READY=1", "STATUS=forwarding, tables as wanted")
-        await stopped.wait()
-        notify("STOPPING=1", "STATUS=stopping; packets go on")
+        async with contextlib.nullcontext() if args.no_api else serve(agent, instance, found.api):
+            log.info("vRouter %s: ready", instance.name)
+            notify("READY=1", "STATUS=forwarding, tables as wanted")
+            await stopped.wait()
+            notify("STOPPING=1", "STATUS=stopping; packets go on")
     finally:
         await agent.stop()
     return 0

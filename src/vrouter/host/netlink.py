@@ -85,6 +85,10 @@ class Netlink:
     ) -> None:
         self._socket.close()
 
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
     def get(self, name: str) -> Link | None:
         """The device of that name, or None."""
         try:
@@ -181,7 +185,12 @@ class Netlink:
         if link is None:
             return False
         with _explain(f"cannot delete netdevice {name}"):
-            self._socket.link("del", index=link.ifindex)
+            try:
+                self._socket.link("del", index=link.ifindex)
+            except NetlinkError as error:
+                if error.code != errno.ENODEV:  # it went with its peer's namespace meanwhile
+                    raise
+                return False
         return True
 
     def add_address(self, name: str, address: str, prefix: int) -> None:

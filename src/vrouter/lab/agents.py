@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -174,7 +175,8 @@ def forget(lab: Lab, host: str) -> None:
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
     kept = takeover.path(find_instance(lab.instance(host))).parent
-    for left in kept.glob("agent.db*"):
+    shutil.rmtree(kept / "ports", ignore_errors=True)
+    for left in (*kept.glob("agent.db*"), kept / "token"):
         left.unlink(missing_ok=True)
     if kept.is_dir() and not any(kept.iterdir()):
         kept.rmdir()

@@ -29,6 +29,7 @@ COMMANDS = (
     "vrinfo",
     "vrmemstats",
     "vrouter",
+    "vrouter-port-control",
     "vxlan",
 )
 DATA = Path(__file__).resolve().parent.parent / "data"
@@ -37,7 +38,8 @@ COMPLETION = DATA / "completion" / "vrouter.bash"
 
 def parser_of(command: str) -> ToolParser:
     """The parser of one of the commands."""
-    parser: ToolParser = importlib.import_module(f"vrouter.tools.{command}").build_parser()
+    module = f"vrouter.tools.{command.replace('-', '_')}"
+    parser: ToolParser = importlib.import_module(module).build_parser()
     return parser
 
 

@@ -20,6 +20,7 @@ PURPOSES = {
     "vrinfo": "show which dp-core is loaded",
     "vrmemstats": "show what the tables of dp-core occupy",
     "vrouter": "load dp-core, put it in place, follow packets, run labs",
+    "vrouter-port-control": "add, delete and switch ports of VMs and containers",
     "vxlan": "show and change the VXLAN table",
 }
 
@@ -176,6 +177,14 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "bytes).",
         ),
     ),
+    "vrouter-port-control": (
+        (
+            "NOTES",
+            "With the agent away, add and delete exit with 0: the file says it all, and is read at "
+            "the agent's start. enable and disable need the agent. What the agent refuses leaves "
+            "the file as it was. The file is /var/lib/vrouter/NAME/ports/UUID.",
+        ),
+    ),
     "vrouter": (
         (
             "LOAD",
@@ -191,6 +200,14 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
             "What is loaded, since when and of which release, where it is attached, what it uses "
             "of the kernel and what the kernel lacks; settings of the machine that hurt, with the "
             "command that mends each; what is stale, with the command that removes it.",
+        ),
+        (
+            "DESIRED STATE",
+            "apply, get and delete speak to the agent by /run/vrouter/NAME/api.sock. A file has an "
+            "array of tables for each kind ([[network]], [[interface]], ...); it is all that is "
+            "wanted by files, so what it no longer has goes; what came by the API, as a port or "
+            "for a container stays. A file with a mistake is refused whole: a line on standard "
+            "error for each wrong key, with its path.",
         ),
         (
             "VHOST",

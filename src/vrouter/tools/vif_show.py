@@ -60,16 +60,16 @@ def show(args: argparse.Namespace) -> None:
         if args.rate:
             _show_rates(core, vifs, args)
             return
-        views = list(_views(core, vifs, args.core))
+        found = list(views(core, vifs, args.core))
     if args.json:
-        objects = [entry_json(view) for view in views]
+        objects = [entry_json(view) for view in found]
         if args.get_drop_stats:
-            objects[0]["drop_reasons"] = drop_json(views[0].drops)
-            objects[0]["refused_by_device"] = views[0].refused
+            objects[0]["drop_reasons"] = drop_json(found[0].drops)
+            objects[0]["refused_by_device"] = found[0].refused
         emit_json(objects if args.list else objects[0])
         return
     emit_lines([HEADING])
-    for view in views:
+    for view in found:
         lines = [*entry_lines(view), ""]
         if args.get_drop_stats:
             lines += [*drop_lines(view.drops, {view.vif.name: view.refused}), ""]
@@ -106,7 +106,8 @@ def _show_rates(core: DpCore, vifs: list[Vif], args: argparse.Namespace) -> None
         emit_lines(rate_lines({f"vif0/{vif.idx}": (vif.name, rates[vif]) for vif in rates}))
 
 
-def _views(core: DpCore, vifs: list[Vif], cpu: int | None) -> Iterable[VifView]:
+def views(core: DpCore, vifs: list[Vif], cpu: int | None) -> Iterable[VifView]:
+    """What there is to show of `vifs`: counters (of one CPU or of all), drops, links, sources."""
     refs = Counter(nexthop.oif for nexthop in core.nexthops.items())
     checked = [vif for vif in vifs if vif.features & VifFeature.SOURCES]
     sources = core.sources.all() if checked else {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vrouter.dpcore.errors import KernelLacks, Refused, UsageError, VrouterError
 from vrouter.lab import cli as lab_cli
-from vrouter.tools import argtypes, vrouter_vhost
+from vrouter.tools import argtypes, vrouter_desired, vrouter_vhost
 from vrouter.tools.common import (
     ToolParser,
     emit_json,
@@ -40,6 +40,9 @@ EXAMPLES = """\
                                the same for the NIC that you are logged in by
   vrouter vhost confirm        keep it
   vrouter vhost down           give eth0 back what it had
+  vrouter apply networks.toml --dry-run
+                               what that file would change of the agent's desired state
+  vrouter get interface        the ports that are wanted, and how far they are real
   vrouter trace --drops        every dropped packet, live
   vrouter lab up two-hosts     a whole overlay network to play with
   vrouter lab up one-host --stage 1
@@ -73,6 +76,7 @@ def build_parser() -> ToolParser:
     _command(commands, "unload", "detach dp-core, remove its tables and pkt1-3", _unload)
     _command(commands, "status", "show what is loaded, attached and used", _status)
     vrouter_vhost.add_arguments(commands, _command)
+    vrouter_desired.add_arguments(commands, _command)
     _add_trace(commands)
     text = "networks in namespaces, for learning and tests"
     lab = commands.add_parser("lab", help=text, description=text)
@@ -151,7 +155,9 @@ def handle(args: argparse.Namespace) -> int | None:
         vrouter_info.show(args)
         return None
     if args.handler is None:
-        raise UsageError("no command; give load, unload, status, vhost, trace, lab or --info")
+        raise UsageError(
+            "no command; give load, unload, status, vhost, apply, get, delete, trace, lab or --info"
+        )
     handler: Callable[[Any], int | None] = args.handler
     return handler(args)
 

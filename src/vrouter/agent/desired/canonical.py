@@ -183,8 +183,9 @@ def _interface(check: Checker, record: Interface) -> Interface:
         check.number("vlan", record.vlan, 1, 4094, none=None)
         if record.device:
             check.wrong("device", "a sub-interface is on its parent's device: leave it out")
-    elif not record.device:
-        check.wrong("device", "is missing: the tap or veth that carries the port")
+    elif not record.device and not record.uuid:
+        why = "is missing: the tap or veth that carries the port, or a uuid by which one brings it"
+        check.wrong("device", why)
     elif len(record.device.encode()) > 15 or "/" in record.device or " " in record.device:
         check.wrong("device", f"{record.device!r} is no name of a netdevice")
     if record.vlan and not record.parent:

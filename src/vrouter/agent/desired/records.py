@@ -89,11 +89,11 @@ class AddressPair(
 class Interface(Record, frozen=True, kw_only=True):
     """A virtual-machine interface (VMI): a port of this host.
 
-    device: the netdevice (tap or veth) that carries it; with `parent` (name of another
-    interface) and `vlan` it is a sub-interface on that one's device instead. network: name of
-    its network. mac: the guest's. addresses: of the
-    network's subnets, the first of each version is the one DHCP gives. label, l2_label: MPLS
-    labels by which other hosts reach it routed and bridged (0: given by the agent).
+    device: the netdevice (tap or veth) that carries it ("" : a port of that `uuid` brings it);
+    with `parent` (name of another interface) and `vlan` it is a sub-interface on that one's
+    device instead. network: name of its network. mac: the guest's. addresses: of the network's
+    subnets, the first of each version is the one DHCP gives. label, l2_label: MPLS labels by which
+    other hosts reach it routed and bridged (0: given by the agent).
     vm, vm_uuid, project, hostname: whose port it is; hostname ("" : vm, else name) is what DNS
     and DHCP option 12 say. enabled: a disabled port neither sends nor receives.
     """

@@ -82,6 +82,8 @@ class Planner:
             device, why = self.device_of(parent)
             return device, why and f"{interface.parent} is not active: {why}"
         device = self.facts.devices.get(interface.device)
+        if device is None and not interface.device:
+            return None, f"no port {interface.uuid} has brought its netdevice yet"
         if device is None:
             return None, f"there is no netdevice {interface.device} yet"
         return device, ""

@@ -13,7 +13,7 @@ _vrouter_words() {
     "vrfstats") echo "-h --help --get --dump --name --json --version" ;;
     "vrinfo") echo "-h --help --name --json --version" ;;
     "vrmemstats") echo "-h --help --name --json --version" ;;
-    "vrouter") echo "-h --help --info --trap-rate --name --json --version load unload status vhost trace lab" ;;
+    "vrouter") echo "-h --help --info --trap-rate --name --json --version load unload status vhost apply get delete trace lab" ;;
     "vrouter load") echo "-h --help --name --json --version --profile --size --object" ;;
     "vrouter unload") echo "-h --help --name --json --version" ;;
     "vrouter status") echo "-h --help --name --json --version" ;;
@@ -21,13 +21,17 @@ _vrouter_words() {
     "vrouter vhost up") echo "-h --help --name --json --version --physical --confirm --force --dry-run" ;;
     "vrouter vhost confirm") echo "-h --help --name --json --version" ;;
     "vrouter vhost down") echo "-h --help --name --json --version --dry-run --forget" ;;
+    "vrouter apply") echo "-h --help --name --json --version --dry-run" ;;
+    "vrouter get") echo "-h --help --name --json --version" ;;
+    "vrouter delete") echo "-h --help --name --json --version" ;;
     "vrouter trace") echo "-h --help --name --json --version --count --seconds --drops --host --proto" ;;
     "vrouter lab") echo "-h --help up show exec down demo" ;;
-    "vrouter lab up") echo "-h --help --encap --forwarding --stage --wire --underlay --id" ;;
+    "vrouter lab up") echo "-h --help --encap --forwarding --stage --wire --underlay --control --id" ;;
     "vrouter lab show") echo "-h --help --json --id" ;;
     "vrouter lab exec") echo "-h --help --id" ;;
     "vrouter lab down") echo "-h --help --id" ;;
     "vrouter lab demo") echo "-h --help --id --encap" ;;
+    "vrouter-port-control") echo "-h --help --oper --uuid --instance_uuid --vn_uuid --vm_project_uuid --ip_address --ipv6_address --vm_name --mac --tap_name --port_type --vif_type --tx_vlan_id --rx_vlan_id --vhostuser_mode --no_persist --name --json --version" ;;
     "vxlan") echo "-h --help --dump --get --create --delete --nh --name --json --version" ;;
     esac
 }
@@ -39,10 +43,14 @@ _vrouter_values() {
     "vrouter load --profile") echo "default small" ;;
     "vrouter lab up --encap") echo "vxlan mplsoudp mplsogre" ;;
     "vrouter lab up --forwarding") echo "l2 l3" ;;
-    "vrouter lab up --stage") echo "1 2" ;;
+    "vrouter lab up --stage") echo "1 2 3" ;;
     "vrouter lab up --wire") echo "tso plain" ;;
     "vrouter lab up --underlay") echo "4 6" ;;
+    "vrouter lab up --control") echo "tables agent" ;;
     "vrouter lab demo --encap") echo "vxlan mplsoudp mplsogre" ;;
+    "vrouter-port-control --oper") echo "add delete enable disable" ;;
+    "vrouter-port-control --port_type") echo "NovaVMPort NameSpacePort ESXiPort RemotePort" ;;
+    "vrouter-port-control --vif_type") echo "Vrouter VhostUser" ;;
     esac
 }
 _vrouter_complete() {
@@ -61,4 +69,4 @@ _vrouter_complete() {
     [[ -n $words ]] || words="$(_vrouter_words "$path")"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
 }
-complete -F _vrouter_complete dropstats mirror mpls nh qosmap rt vif vrfstats vrinfo vrmemstats vrouter vxlan
+complete -F _vrouter_complete dropstats mirror mpls nh qosmap rt vif vrfstats vrinfo vrmemstats vrouter vrouter-port-control vxlan

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A container's veth: made, configured inside the container's namespace, looked at, removed.
+
+All of it blocks, and runs on threads of the agent; a thread is in the container's namespace only
+inside `_inside`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from pyroute2 import IPRoute, NetlinkError  # type: ignore[import-untyped]
+
+from vrouter.cni.request import (
+    INVALID_ENVIRONMENT,
+    IO_FAILURE,
+    NOT_AS_ADDED,
+    UNKNOWN_CONTAINER,
+    CniError,
+    Request,
+)
+from vrouter.dpcore.errors import DeviceError
+from vrouter.host import netns
+from vrouter.host.netlink import Netlink
+from vrouter.host.ports import quiet_ipv6
+
+_NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What a container's interface is to have. addresses: with prefix length; routes:
+    (prefix, gateway)."""
+
+    ifname: str
+    mac: str
+    mtu: int
+    addresses: tuple[str, ...]
+    routes: tuple[tuple[str, str], ...]
+
+
+def open_namespace(request: Request) -> int:
+    """A file descriptor of the container's namespace. Raises CniError."""
+    why = "no file of it was found"
+    for path in request.netns:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, ValueError) as error:
+            why = f"{path}: {getattr(error, 'strerror', None) or error}"
+            continue
+        status = os.fstat(fd)
+        found = status.st_dev, status.st_ino
+        if request.netns_id in (None, found):
+            refused = "no network namespace" if not _is_netns(fd) else ""
+            if found == netns.inode():
+                refused = "the namespace of the vRouter itself, no container's"
+            if not refused:
+                return fd
+            os.close(fd)
+            raise CniError(INVALID_ENVIRONMENT, f"CNI_NETNS is {refused}", path)
+        os.close(fd)
+        why = f"{path} is another file than the runtime's"
+    raise CniError(UNKNOWN_CONTAINER, "the container's network namespace is gone", why)
+
+
+def _is_netns(fd: int) -> bool:
+    try:
+        return fcntl.ioctl(fd, _NS_GET_NSTYPE) == netns.CLONE_NEWNET
+    except OSError:
+        return False
+
+
+@contextmanager
+def _inside(fd: int) -> Iterator[Any]:
+    """A netlink socket in the namespace; the thread itself is back before the block runs."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            netns.setns(fd)
+        except OSError as error:
+            why = error.strerror or ""
+            raise CniError(INVALID_ENVIRONMENT, "CNI_NETNS is no network namespace", why) from None
+        try:
+            sock = IPRoute()
+        finally:
+            netns.setns(home)
+    finally:
+        os.close(home)
+    with sock:
+        yield sock
+
+
+def make(device: str, fd: int, inside: Inside) -> str:
+    """Make veth `device` with its other end, up and configured, in namespace `fd`.
+
+    The MAC of our end. What an earlier try left of it is replaced. Raises CniError; nothing is
+    left then.
+    """
+    try:
+        with Netlink() as links:
+            links.delete(device)
+            link = links.add_veth(
+                device,
+                inside.ifname,
+                peer_mac=bytes.fromhex(inside.mac.replace(":", "")),
+                mtu=inside.mtu,
+                peer_netns=f"/proc/self/fd/{fd}",
+            )
+            netns.sysctl(f"net/ipv6/conf/{device}/disable_ipv6", 1)
+            links.set(link, state="up")
+            try:
+                _configure(fd, inside)
+            except BaseException:
+                links.delete(device)
+                raise
+        return link.mac.hex(":")
+    except DeviceError as error:
+        exists = "File exists" in str(error)
+        code = INVALID_ENVIRONMENT if exists else IO_FAILURE
+        hint = f"the container has an interface {inside.ifname} already" if exists else ""
+        raise CniError(code, hint or str(error), str(error) if hint else "") from None
+    except (OSError, NetlinkError) as error:
+        raise CniError(IO_FAILURE, f"cannot make {device} and {inside.ifname}: {error}") from None
+
+
+def _configure(fd: int, inside: Inside) -> None:
+    with netns.enter(f"/proc/self/fd/{fd}"):
+        if any(":" in one for one in inside.addresses):
+            quiet_ipv6(inside.ifname)
+        else:
+            netns.sysctl(f"net/ipv6/conf/{inside.ifname}/disable_ipv6", 1)
+    with _inside(fd) as sock:
+        names = {one.get_attr("IFLA_IFNAME"): one["index"] for one in sock.get_links()}
+        index = names[inside.ifname]
+        sock.link("set", index=names["lo"], state="up")
+        for text in inside.addresses:
+            address, _, length = text.partition("/")
+            sock.addr("add", index=index, address=address, prefixlen=int(length))
+        sock.link("set", index=index, state="up")
+        for prefix, gateway in inside.routes:
+            _route(sock, index, prefix, gateway)
+
+
+def _route(sock: Any, index: int, prefix: str, gateway: str) -> None:
+    family = socket.AF_INET6 if ":" in gateway else socket.AF_INET
+    try:
+        sock.route("add", dst=prefix, gateway=gateway, oif=index, family=family)
+    except NetlinkError as error:
+        if error.code != errno.EEXIST:  # another network's default route was there first
+            raise
+
+
+def check(fd: int, inside: Inside) -> None:
+    """Raises CniError unless the container's interface is as ADD left it."""
+    with _inside(fd) as sock:
+        found = {one.get_attr("IFLA_IFNAME"): one for one in sock.get_links()}
+        link = found.get(inside.ifname)
+        if link is None:
+            raise CniError(NOT_AS_ADDED, f"the container has no interface {inside.ifname}")
+        mac = link.get_attr("IFLA_ADDRESS")
+        if mac != inside.mac:
+            raise CniError(NOT_AS_ADDED, f"{inside.ifname} has the MAC {mac}, not {inside.mac}")
+        if not link["flags"] & 1:
+            raise CniError(NOT_AS_ADDED, f"{inside.ifname} is down")
+        index = link["index"]
+        there = {
+            f"{ip_address(one.get_attr('IFA_ADDRESS'))}/{one['prefixlen']}"
+            for one in sock.get_addr(index=index)
+        }
+        for address in inside.addresses:
+            if address not in there:
+                raise CniError(NOT_AS_ADDED, f"{inside.ifname} has lost the address {address}")
+        _check_routes(sock, index, inside.routes)
+
+
+def _check_routes(sock: Any, index: int, wanted: Sequence[tuple[str, str]]) -> None:
+    there = set()
+    for family in (socket.AF_INET, socket.AF_INET6):
+        for one in sock.get_routes(family=family, oif=index):
+            whole = "0.0.0.0" if family == socket.AF_INET else "::"
+            dst = one.get_attr("RTA_DST") or whole
+            there.add((ip_network(f"{dst}/{one['dst_len']}"), one.get_attr("RTA_GATEWAY")))
+    for prefix, gateway in wanted:
+        if (ip_network(prefix), gateway) not in there:
+            raise CniError(NOT_AS_ADDED, f"the route to {prefix} by {gateway} is gone")
+
+
+def mac_of(device: str) -> str | None:
+    """The MAC of our end; None if it is gone."""
+    with Netlink() as links:
+        link = links.get(device)
+    return None if link is None else link.mac.hex(":")
+
+
+def remove(device: str) -> None:
+    """Remove the veth, from our end: that works without the container's namespace."""
+    try:
+        with Netlink() as links:
+            links.delete(device)
+    except DeviceError as error:
+        raise CniError(IO_FAILURE, str(error)) from None
