@@ -325,3 +325,15 @@ def test_the_agent_is_killed_and_a_lease_is_renewed_by_the_next(lab: Lab, tmp_pa
         start_agent(lab)
         os.kill(client.pid, signal.SIGUSR1)
         assert "ip=10.1.1.1/24" in client.first("renew")
+
+
+def test_a_trace_shows_the_gateway(vm1_with_addresses: Lab) -> None:
+    """Routed by the gateway to vm3 on the other host, with a TTL that ends there."""
+    lab = vm1_with_addresses
+    call(lab, "vm1", f"ip route replace 10.1.1.3/32 via {GATEWAY}")
+    try:
+        old = call(lab, "vm1", "ping -c 1 -W 2 -t 1 10.1.1.3")
+        assert f"From {GATEWAY} icmp_seq=1 Time to live exceeded" in old, old
+        assert helper.answered(lab, "vm1", "10.1.1.3") == 5
+    finally:
+        call(lab, "vm1", "ip route del 10.1.1.3/32")

@@ -283,6 +283,7 @@ class Agent:
         found["pending"] = {one.name: one.why for one in pending if not one.active}
         found["unresolved_hosts"] = self._tables.unresolved()
         found["services"] = self.counters()
+        found["remembered"] = self._pkt0.remembered() if self._pkt0 is not None else {}
         return found
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:

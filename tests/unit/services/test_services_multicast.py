@@ -122,9 +122,13 @@ def test_sources() -> None:
     rig.send(v3((TO_EX, GROUP, [])), now=105.0)
     assert group.everything == 365.0
     narrowed = rig.send(v3((TO_IN, GROUP, ["10.9.9.2"])), now=106.0)
+    row = {"vif": 1, "group": GROUP, "version": 3}
+    assert rig.remembered("igmp", 106.0) == [{**row, "sources": "all", "seconds_left": 260.0}]
     assert queries(narrowed) == [GROUP], "others may want all of it still"
     rig.tick(109.0)
     assert groups(rig) == [GROUP] and group.everything < 109.0
+    shown = rig.remembered("igmp", 109.0)
+    assert shown == [{**row, "sources": "10.9.9.2", "seconds_left": 257.0}]
 
 
 def test_bounds() -> None:

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
@@ -165,3 +165,7 @@ class Service(Protocol):
 
     def port_up(self, port: Port, now: float) -> Iterable[Action]:
         """What a port that came up is sent (gratuitous ARP, router advertisement)."""
+
+    def remembered(self, now: float) -> Iterable[Mapping[str, str | int | float]]:
+        """What it knows beside the desired state, a row for each thing, for people to see:
+        what has been learnt, joined, declined."""

@@ -15,7 +15,7 @@ from ipaddress import IPv6Address
 from . import facts
 from .base import Action, Port, Transmit, Trap, World
 from .packet import Packet
-from .service import PacketService, send6
+from .service import PacketService, Row, send6
 from .wire import dhcp6, ipv6, udp
 from .wire.dhcp6 import Message, Option
 from .wire.malformed import Malformed
@@ -90,6 +90,16 @@ class Dhcp6Service(PacketService):
         for vif in [vif for vif in self.declined if self.world.port(vif) is None]:
             del self.declined[vif]
         return ()
+
+    def remembered(self, now: float) -> Iterable[Row]:
+        """Declined addresses."""
+        for vif, one in self.declined.items():
+            yield {
+                "vif": vif,
+                "declined": str(one.address),
+                "times": one.times,
+                "seconds_ago": round(now - one.last, 1),
+            }
 
     def _check(self, message: Message) -> None:
         """RFC 8415, section 16: what a message must and must not have."""

@@ -20,7 +20,7 @@ from .membership import (
     Members,
 )
 from .packet import Packet
-from .service import PacketService
+from .service import PacketService, Row
 from .wire import ethernet, icmp, igmp, ipv4, ipv6
 
 _ALL_HOSTS = IPv4Address("224.0.0.1")
@@ -63,6 +63,20 @@ class _MulticastService(PacketService):
             if querier.next <= now:
                 actions += self._general(port, querier, now)
         return actions
+
+    def remembered(self, now: float) -> Iterable[Row]:
+        """Groups that are wanted, by port."""
+        for vif, groups in self.members.ports.items():
+            for address, group in groups.items():
+                yield {
+                    "vif": vif,
+                    "group": str(address),
+                    "sources": " ".join(map(str, group.sources))
+                    if group.everything <= now
+                    else "all",
+                    "version": group.version,
+                    "seconds_left": round(group.until - now, 1),
+                }
 
     def _general(self, port: Port, querier: _Querier, now: float) -> list[Action]:
         querier.sent += 1
