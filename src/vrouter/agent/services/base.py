@@ -164,7 +164,8 @@ class Service(Protocol):
         """What is due by time alone; asked about once a second."""
 
     def port_up(self, port: Port, now: float) -> Iterable[Action]:
-        """What a port that came up is sent (gratuitous ARP, router advertisement)."""
+        """What a port that came up, or whose interface or network changed, is sent (gratuitous
+        ARP, router advertisement)."""
 
     def remembered(self, now: float) -> Iterable[Mapping[str, str | int | float]]:
         """What it knows beside the desired state, a row for each thing, for people to see:

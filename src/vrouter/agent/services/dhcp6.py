@@ -66,7 +66,7 @@ class Dhcp6Service(PacketService):
         ip = packet.ip
         if packet.ports[1] != dhcp6.SERVER_PORT or not isinstance(ip, ipv6.IPv6):
             return None
-        message = dhcp6.read(packet.udp().payload)
+        data = packet.udp().payload
         port = trap.port
         if port is None:
             return (self.count("from the fabric"),)
@@ -74,8 +74,9 @@ class Dhcp6Service(PacketService):
             return (self.count("source is not link-local"),)
         if packet.eth.source != facts.of_interface(port.interface).mac:
             return (self.count("unknown client"),)
-        if message.kind == dhcp6.RELAY_FORWARD:
+        if data[:1] == bytes((dhcp6.RELAY_FORWARD,)):
             return (self.count("relayed"),)
+        message = dhcp6.read(data)
         self._check(message)
         client = self._client(port, packet)
         server = message.one(dhcp6.SERVER_ID)
