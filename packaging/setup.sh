@@ -44,8 +44,12 @@ missing_for_tests() {
     have iptables || echo iptables
     have dnsmasq || echo dnsmasq-base
     have dhclient || echo isc-dhcp-client
-    have busybox || echo busybox
+    have busybox || echo busybox-static
     have ifup || echo ifupdown
+    # containers by CNI, and what to compare with
+    have podman || echo podman
+    have runc || echo runc
+    [ -x /usr/lib/cni/bridge ] || echo containernetworking-plugins
     have systemd-analyze || echo systemd
 }
 
