@@ -64,7 +64,7 @@ def _namespace(path: str) -> tuple[int | None, dict[str, object]]:
         return None, {}
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+    except (OSError, ValueError):
         return None, {}  # gone, which only the agent can judge
     status = os.fstat(fd)
     return fd, {

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.system.helpers import unique
-from tests.unit.api.conftest import BLUE, Api
+from tests.unit.api.conftest import BLUE, CONF, Api
 
 from vrouter.agent.desired.records import Interface, Network, Subnet
 from vrouter.cni import shim
@@ -21,7 +21,6 @@ from vrouter.cni.request import VERSIONS
 from vrouter.host import netns as spaces
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes namespaces")
-CONF = {"cniVersion": "1.1.0", "name": "pods", "type": "vrouter-cni", "network": "blue"}
 
 
 class Runtime:

@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 from tests.system.helpers import unique
-from tests.unit.api.conftest import NET
+from tests.unit.api.conftest import NET, ONE, PORT
 from tests.unit.api.serving import ask, served
-from tests.unit.api.test_ports import ONE, PORT
 
 from vrouter.agent.desired.records import Interface, Network
 from vrouter.api import client, doors
