@@ -31,9 +31,9 @@ class Runtime:
         self.spaces: list[str] = []
         monkeypatch.setattr(shim, "_ask", self._ask)
 
-    def _ask(self, path: str, request: dict[str, object], command: str) -> dict[str, object]:
-        answer: dict[str, object] = self.api.ask("POST", "/cni", request).json
-        return answer
+    def _ask(self, path: str, body: bytes, command: str) -> tuple[bytes, str]:
+        answer = self.api.ask("POST", "/cni", body)
+        return str(answer.status).encode(), answer.text
 
     def space(self) -> str:
         name = unique("cni")
@@ -235,23 +235,23 @@ def test_addresses_end(cni: Runtime) -> None:
 def test_parallel_adds_share_nothing(cni: Runtime) -> None:
     places = [cni.space() for _ in range(16)]
 
-    async def all_at_once() -> list[dict[str, Any]]:
-        def request(number: int, space: str) -> dict[str, Any]:
-            env = {
-                "CNI_COMMAND": "ADD",
-                "CNI_CONTAINERID": f"c{number}",
-                "CNI_IFNAME": "eth0",
-                "CNI_NETNS": space,
-            }
-            return {"env": env, "config": CONF}
+    async def all_at_once() -> list[tuple[bool, Any]]:
+        def request(number: int, space: str) -> bytes:
+            env = (
+                "CNI_COMMAND=ADD",
+                f"CNI_CONTAINERID=c{number}",
+                "CNI_IFNAME=eth0",
+                f"CNI_NETNS={space}",
+            )
+            return "\0".join([*env, "", json.dumps(CONF)]).encode()
 
         work = [cni.api.cni.handle(request(n, space)) for n, space in enumerate(places)]
         again = [cni.api.cni.handle(request(0, places[0])) for _ in range(4)]
         return list(await asyncio.gather(*work, *again))
 
     found = cni.api.run(all_at_once())
-    assert all("result" in one for one in found), found
-    addresses = {one["result"]["ips"][0]["address"] for one in found}
+    assert not any(failed for failed, _ in found), found
+    addresses = {told["ips"][0]["address"] for _, told in found}
     assert len(addresses) == 16 and len(cni.api.facade.all(Interface)) == 16
     assert not cni.api.cni._busy and not cni.api.cni._reserved
 
