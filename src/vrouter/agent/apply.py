@@ -108,6 +108,13 @@ class Applier:
 
     def apply(self, diff: Diff) -> None:
         """Write it. Raises what the tables raise; what was written until then stays."""
+        if diff.count() <= _AT_ONCE:
+            with self.core.lock():  # taken once, not at each step
+                self._apply(diff)
+        else:
+            self._apply(diff)
+
+    def _apply(self, diff: Diff) -> None:
         put, delete = diff.put, diff.delete
         for key in delete["route"]:
             self._note(key, None)

@@ -79,7 +79,7 @@ class Agent:
         log.info("tables reconciled: %d entries differed", diff.count())
         await self._run(tables.manage)
         limits = Limits(self.config.services.rate, self.config.services.burst)
-        self._pkt0 = Pkt0(fd, self._world, _services(self._world), self._learn, limits)
+        self._pkt0 = Pkt0(fd, self._world, services.all_services(self._world), self._learn, limits)
         self._refresh(record.name for record in list(tables.state.all(Interface)))
         self._pkt0.start()
         asyncio.get_running_loop().add_reader(self._events, self._told)
@@ -329,11 +329,6 @@ def _hold(instance: Instance) -> int:
     os.ftruncate(fd, 0)
     os.pwrite(fd, str(os.getpid()).encode(), 0)
     return fd
-
-
-def _services(world: LiveWorld) -> list[Any]:
-    make = getattr(services, "all_services", None)
-    return [] if make is None else list(make(world))
 
 
 def _names(records: Iterable[Record]) -> list[str]:

@@ -12,12 +12,14 @@ from vrouter.dpcore.records import IPAddress, IPNetwork
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A netdevice. peer_elsewhere: a veth whose other end is in another network namespace."""
+    """A netdevice. peer_elsewhere: a veth whose other end is in another network namespace.
+    mtu: bytes, 0 unknown."""
 
     ifindex: int
     name: str
     mac: bytes = bytes(6)
     peer_elsewhere: bool = False
+    mtu: int = 0
 
 
 @dataclass(frozen=True, slots=True)

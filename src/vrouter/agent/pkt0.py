@@ -124,6 +124,7 @@ class Pkt0:
                     self.act(actions)
                 else:
                     self.counts[service.name, LIMITED] += 1
+                    self._learn_only(actions)
             except Exception:
                 # what a VM sends must not end the service of the others
                 log.exception("service %s failed on a packet of vif0/%d", service.name, vif)
@@ -169,6 +170,18 @@ class Pkt0:
                     task = asyncio.ensure_future(self._later(action))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
+                case _:
+                    self._learn(action)
+
+    def _learn_only(self, actions: Iterable[Action]) -> None:
+        """Of a packet above the limit: nothing is sent, but what its service has noted (a MAC, an
+        address) must not differ from the tables."""
+        for action in actions:
+            match action:
+                case Transmit() | Inject() | Count():
+                    continue
+                case Later():
+                    action.drop()
                 case _:
                     self._learn(action)
 

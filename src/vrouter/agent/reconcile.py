@@ -30,6 +30,7 @@ from vrouter.dpcore.errors import Refused, Reloaded, VrouterError
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.names import VifType
 from vrouter.dpcore.records import IPAddress, Vif
+from vrouter.host.netlink import Netlink
 from vrouter.host.takeover.pair import VHOST as VHOST_NAME
 from vrouter.host.takeover.pair import inner_end
 
@@ -59,10 +60,13 @@ class Reconciler:
         self._devices = Devices("")
         self._managed: set[IPAddress] = set()
         self._mac_changed = False
+        self._netlink: Netlink | None = None
         self.behind = ""  # why the tables are not as wanted, "" when they are
 
     def close(self) -> None:
         """Let go; everything goes on forwarding."""
+        if self._netlink is not None:
+            self._netlink.close()
         self.store.close()
         self.core.close()
 
@@ -206,8 +210,14 @@ class Reconciler:
         for record in change.after.values():
             if isinstance(record, Interface) and record.device:
                 # whether its peer is elsewhere is not always told by an event
-                self._note_device(record.device, watch.read_device(record.device))
+                self._note_device(record.device, watch.read_device(record.device, self._links()))
         return self.planner.replan(self.planner.of_change(change))
+
+    def _links(self) -> Netlink:
+        """Open as long as the writer lives: to open one takes longer than to ask."""
+        if self._netlink is None:
+            self._netlink = Netlink()
+        return self._netlink
 
     def _take_back(self, change: Change) -> None:
         self.state.undo(change)

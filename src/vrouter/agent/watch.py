@@ -48,7 +48,7 @@ _NEIGHBOUR = struct.Struct("=BxxxiHBB")  # family, ifindex, state, flags, type
 def device_of(link: Link) -> Device:
     """What the plan wants to know of a netdevice."""
     elsewhere = link.kind == "veth" and link.peer_elsewhere
-    return Device(link.ifindex, link.name, link.mac, elsewhere)
+    return Device(link.ifindex, link.name, link.mac, elsewhere, link.mtu)
 
 
 def read_devices() -> dict[str, Device]:
@@ -65,10 +65,10 @@ def read_mtu(name: str) -> int:
     return int(struct.unpack_from("=i", answer, 16)[0])
 
 
-def read_device(name: str) -> Device | None:
-    """The netdevice of that name."""
-    with Netlink() as links:
-        link = links.get(name)
+def read_device(name: str, links: Netlink | None = None) -> Device | None:
+    """The netdevice of that name; by `links`, if the caller has one open."""
+    with contextlib.nullcontext(links) if links is not None else Netlink() as opened:
+        link = opened.get(name)
     return None if link is None else device_of(link)
 
 
@@ -231,4 +231,5 @@ def _note_link(news: News, message: Any, *, gone: bool) -> None:
     kind = info.get_attr("IFLA_INFO_KIND") if info is not None else None
     elsewhere = kind == "veth" and message.get_attr("IFLA_LINK_NETNSID") is not None
     mac = bytes.fromhex((message.get_attr("IFLA_ADDRESS") or "").replace(":", ""))
-    news.links[name] = None if gone else Device(message["index"], name, mac, elsewhere)
+    mtu = message.get_attr("IFLA_MTU") or 0
+    news.links[name] = None if gone else Device(message["index"], name, mac, elsewhere, mtu)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from vrouter.agent.desired.ids import Ids
 from vrouter.agent.desired.records import Endpoint, Interface, Network
@@ -13,6 +14,10 @@ from vrouter.agent.plan.numbers import ROUTER_MAC, VIF, VRF
 from vrouter.agent.plan.planner import Planner
 from vrouter.agent.services.base import Port
 from vrouter.dpcore.records import IPAddress
+
+# the widest encapsulation, VXLAN: outer IP and UDP, its header, the inner Ethernet header
+_OVER_IPV4: Final = 20 + 8 + 8 + 14
+_OVER_IPV6: Final = 40 + 8 + 8 + 14
 
 
 class LiveWorld:
@@ -42,6 +47,17 @@ class LiveWorld:
         """The network whose VRF that is."""
         owner = self._ids.owner(VRF, vrf)
         return None if owner is None else self._state.get(Network, owner.partition("/")[2])
+
+    def mtu(self, vrf: int) -> int:
+        """What VMs of a VRF are told is their MTU."""
+        network = self.network(vrf)
+        if network is not None and network.mtu:
+            return network.mtu
+        fabric = self._planner.facts.fabric
+        nic = None if fabric is None else self._planner.facts.devices.get(fabric.nic.name)
+        if fabric is None or nic is None or not nic.mtu:
+            return 0
+        return nic.mtu - (_OVER_IPV4 if fabric.source(4) is not None else _OVER_IPV6)
 
     def addresses_of(self, network: str, hostname: str) -> Sequence[IPAddress]:
         """The addresses in a network of the VMs of that host name. An endpoint's is its name."""

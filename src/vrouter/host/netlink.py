@@ -85,6 +85,10 @@ class Netlink:
     ) -> None:
         self._socket.close()
 
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
     def get(self, name: str) -> Link | None:
         """The device of that name, or None."""
         try:

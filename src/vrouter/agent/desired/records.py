@@ -61,7 +61,8 @@ class Network(Record, frozen=True, kw_only=True):
     uuid: upstream's vn-id ("" none). vni: VNID on the wire (0: none: no VXLAN, and tunnels
     need labels). flood_label: MPLS label by which other hosts send broadcast here
     (0: given by the agent). forwarding: l2 bridges, l3 routes (ARP and ND always answered with
-    the router's MAC), l2l3 both. mtu: told to VMs (0: what fits the fabric).
+    the router's MAC), l2l3 both. igmp: the agent is the IGMP
+    querier of the ports, and hears what they join. mtu: told to VMs (0: what fits the fabric).
     """
 
     kind: ClassVar[str] = "network"
@@ -71,6 +72,7 @@ class Network(Record, frozen=True, kw_only=True):
     forwarding: Forwarding = "l2l3"
     unknown_unicast_flood: bool = False
     mac_learning: bool = False
+    igmp: bool = False
     subnets: tuple[Subnet, ...] = ()
     mtu: int = 0
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import ip_network
 
 from vrouter.agent.desired.records import Host, Membership, Network
 from vrouter.agent.facts import Facts, alone
@@ -20,6 +21,7 @@ from vrouter.agent.plan.numbers import (
     VRF,
     Numbers,
 )
+from vrouter.agent.services.facts import owned
 from vrouter.dpcore.names import Family, NhFlag, NhType, RouteFlag
 from vrouter.dpcore.records import Member, Nexthop
 
@@ -54,8 +56,9 @@ def plan_network(facts: Facts, network: Network, numbers: Numbers) -> Entries:
             # an address that nobody has is ours to answer for, too: nothing is bridged
             prefix = alone(subnet.prefix)
             entries.route[vrf, prefix] = PlannedRoute(NH_DISCARD, flags=RouteFlag.ARP_PROXY)
-        for address in filter(None, (subnet.gateway, subnet.dns)):
-            entries.route[vrf, alone(address)] = PlannedRoute(NH_AGENT, flags=RouteFlag.ARP_PROXY)
+    for address in owned(network, ROUTER_MAC):
+        prefix = ip_network(address)
+        entries.route[vrf, prefix] = PlannedRoute(NH_AGENT, flags=RouteFlag.ARP_PROXY)
     return entries
 
 

@@ -98,6 +98,8 @@ def _flags(interface: Interface, network: Network) -> VifFlag:
         flags |= VifFlag.UNKNOWN_UC_FLOOD
     if network.mac_learning:
         flags |= VifFlag.MAC_LEARN
+    if network.igmp:
+        flags |= VifFlag.IGMP
     if interface.allowed_address_pairs:
         # which of them it uses, and with which MAC, it tells by ARP and neighbour discovery
         flags |= VifFlag.MAC_IP_LEARN

@@ -4,3 +4,47 @@
 A service is sans-io: a trapped packet and the time go in, actions come out; `agent/pkt0.py`
 carries them out.
 """
+
+from __future__ import annotations
+
+from .addresses import Addresses
+from .arp import ArpService
+from .base import Service, World
+from .bfd import BfdService
+from .dhcp4 import Dhcp4Service
+from .dhcp6 import Dhcp6Service
+from .dns import DnsService, Forwarder
+from .dns_forward import HostForwarder
+from .echo import Echo6Service, EchoService
+from .errors import ErrorService
+from .learning import AddressService, MacService
+from .multicast import IgmpService, MldService
+from .nd import NdService
+from .ra import RaService
+from .unread import UnreadService
+
+
+def all_services(world: World, forwarder: Forwarder | None = None) -> list[Service]:
+    """All services, in the order in which they are to be asked (upstream's).
+
+    forwarder: who asks for DNS names that are no network's; by default the host's resolvers.
+    """
+    table = Addresses(world)
+    arp = ArpService(world, table)
+    return [
+        MacService(world),
+        AddressService(world, table, arp),
+        Dhcp4Service(world),
+        Dhcp6Service(world),
+        arp,
+        DnsService(world, forwarder or HostForwarder()),
+        BfdService(world),
+        EchoService(world),
+        RaService(world),
+        NdService(world, table),
+        MldService(world),
+        Echo6Service(world),
+        IgmpService(world),
+        ErrorService(world),
+        UnreadService(world),
+    ]

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
@@ -107,9 +107,13 @@ class ForgetAddress:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Actions that an awaitable will give (a forwarded DNS query)."""
+    """Actions that an awaitable will give (a forwarded DNS query).
+
+    drop: to be called instead of awaiting it, when nobody is to wait for it.
+    """
 
     work: Awaitable[Iterable[Action]]
+    drop: Callable[[], None]
 
 
 Action = Transmit | Inject | Count | LearnMac | ForgetMac | LearnAddress | ForgetAddress | Later
@@ -128,10 +132,17 @@ class World(Protocol):
         """The network whose VRF that is."""
 
     def addresses_of(self, network: str, hostname: str) -> Sequence[IPAddress]:
-        """The addresses in a network of the VMs of that host name, local and remote."""
+        """The addresses in a network of the VMs of that host name, local and remote.
+
+        hostname: in lower case; host names are the same in either case (RFC 4343).
+        """
 
     def name_of(self, network: str, address: IPAddress) -> str | None:
         """The host name of an address of a network, local or remote."""
+
+    def mtu(self, vrf: int) -> int:
+        """What VMs of a VRF are told is their MTU: the network's, else what fits the fabric
+        behind the widest encapsulation. 0: they are told none."""
 
     @property
     def router_mac(self) -> bytes:

@@ -26,7 +26,7 @@ _vrouter_words() {
     "vrouter delete") echo "-h --help --name --json --version" ;;
     "vrouter trace") echo "-h --help --name --json --version --count --seconds --drops --host --proto" ;;
     "vrouter lab") echo "-h --help up show exec down demo" ;;
-    "vrouter lab up") echo "-h --help --encap --forwarding --stage --wire --underlay --id" ;;
+    "vrouter lab up") echo "-h --help --encap --forwarding --stage --wire --underlay --control --id" ;;
     "vrouter lab show") echo "-h --help --json --id" ;;
     "vrouter lab exec") echo "-h --help --id" ;;
     "vrouter lab down") echo "-h --help --id" ;;
@@ -43,9 +43,10 @@ _vrouter_values() {
     "vrouter load --profile") echo "default small" ;;
     "vrouter lab up --encap") echo "vxlan mplsoudp mplsogre" ;;
     "vrouter lab up --forwarding") echo "l2 l3" ;;
-    "vrouter lab up --stage") echo "1 2" ;;
+    "vrouter lab up --stage") echo "1 2 3" ;;
     "vrouter lab up --wire") echo "tso plain" ;;
     "vrouter lab up --underlay") echo "4 6" ;;
+    "vrouter lab up --control") echo "tables agent" ;;
     "vrouter lab demo --encap") echo "vxlan mplsoudp mplsogre" ;;
     "vrouter-port-control --oper") echo "add delete enable disable" ;;
     "vrouter-port-control --port_type") echo "NovaVMPort NameSpacePort ESXiPort RemotePort" ;;

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MACs and addresses that are learnt from who speaks (traps MAC_LEARN, MAC_MOVE,
+MAC_IP_LEARNING of vifs with flags L and Ml)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from vrouter.dpcore.names import TrapReason
+
+from . import facts
+from .addresses import Addresses
+from .arp import ArpService
+from .base import Action, ForgetMac, Inject, LearnMac, Port, Trap, World
+from .packet import Packet
+from .service import PacketService
+from .wire import arp, ethernet, ipv4
+
+AGE = 300.0  # seconds
+PER_PORT = 256
+# RFC 7432, section 15.1: a MAC that moves more than so often is in two places
+MOVES = 5
+MOVES_IN = 180.0
+
+
+@dataclass(slots=True)
+class Learnt:
+    """Where a MAC is. packets: of its bridge entry when last asked; moves: when it moved."""
+
+    vif: int
+    seen: float
+    packets: int = 0
+    moves: list[float] = field(default_factory=list)
+
+
+class MacService(PacketService):
+    """MACs. learnt: by (vrf, mac), at most PER_PORT of a vif."""
+
+    name = "mac-learning"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.learnt: dict[tuple[int, bytes], Learnt] = {}
+        self._held: Counter[int] = Counter()
+
+    def take(self, trap: Trap, packet: Packet) -> Iterable[Action] | None:
+        """Traps MAC_LEARN and MAC_MOVE; the packet itself went on."""
+        if trap.reason not in (TrapReason.MAC_LEARN, TrapReason.MAC_MOVE):
+            return None
+        if trap.port is None:
+            return (self.count("from the fabric"),)
+        mac = packet.eth.source
+        if mac == self.world.router_mac:
+            return (self.count("claims the router"),)
+        if self._is_a_ports(trap.port, mac):
+            return (self.count("claims another port's"),)
+        index = trap.params[0] if trap.params else 0
+        return self._seen(trap.port, mac, index, trap.now)
+
+    def refresh(self, packets: Mapping[tuple[int, bytes], int], now: float) -> None:
+        """Packet counts of bridge entries, by (vrf, mac): a MAC whose count grew is in use."""
+        for key, count in packets.items():
+            entry = self.learnt.get(key)
+            if entry is not None and count != entry.packets:
+                entry.packets = count
+                entry.seen = now
+
+    def tick(self, now: float) -> Iterable[Action]:
+        """Forgets what was silent for AGE, and what was behind a port that is gone."""
+        gone = [
+            key
+            for key, entry in self.learnt.items()
+            if now - entry.seen >= AGE or self._left(key[0], entry.vif)
+        ]
+        for key in gone:
+            self._drop(key)
+        return [*[ForgetMac(vrf, mac) for vrf, mac in gone], *[self.count("aged") for _ in gone]]
+
+    def _left(self, vrf: int, vif: int) -> bool:
+        port = self.world.port(vif)
+        return port is None or port.vrf != vrf
+
+    def _is_a_ports(self, port: Port, mac: bytes) -> bool:
+        return any(
+            facts.of_interface(one.interface).mac == mac
+            for one in self.world.ports(port.vrf)
+            if one.vif != port.vif
+        )
+
+    def _seen(self, port: Port, mac: bytes, index: int, now: float) -> Iterable[Action]:
+        key = (port.vrf, mac)
+        entry = self.learnt.get(key)
+        learn = LearnMac(port.vrf, mac, port.vif, index)
+        if entry is not None and entry.vif == port.vif:
+            entry.seen = now
+            return learn, self.count("refreshed")
+        if self._held[port.vif] >= PER_PORT:
+            return (self.count("too many macs"),)
+        moves: list[float] = []
+        if entry is not None:
+            moves = [when for when in entry.moves if now - when < MOVES_IN]
+            if len(moves) >= MOVES:
+                return (self.count("moves too often"),)
+            moves.append(now)
+            self._drop(key)
+        self.learnt[key] = Learnt(port.vif, now, moves=moves)
+        self._held[port.vif] += 1
+        return learn, self.count("moved" if moves else "learnt")
+
+    def _drop(self, key: tuple[int, bytes]) -> None:
+        entry = self.learnt.pop(key)
+        self._held[entry.vif] -= 1
+        if not self._held[entry.vif]:
+            del self._held[entry.vif]
+
+
+class AddressService(PacketService):
+    """Addresses. dp-core held the packet back: what asks for the network's own is answered,
+    the rest goes on to whom it is for."""
+
+    name = "address-learning"
+
+    def __init__(self, world: World, table: Addresses, answers: ArpService) -> None:
+        super().__init__(world)
+        self._table = table
+        self._arp = answers
+
+    def take(self, trap: Trap, packet: Packet) -> Iterable[Action] | None:
+        """Trap MAC_IP_LEARNING, which is ARP."""
+        if trap.reason != TrapReason.MAC_IP_LEARNING:
+            return None
+        if packet.eth.kind != ethernet.ARP:
+            return (self.count("not arp"),)
+        message = arp.read(packet.eth.payload)
+        port = trap.port
+        if port is None:
+            return (self.count("from the fabric"),)
+        refused = self._refused(port, packet, message)
+        if refused is not None:
+            return (self.count(refused),)
+        if message.spa in facts.of_interface(port.interface).addresses:
+            return [self.count("known"), *self._goes_on(port, packet, message, trap.frame)]
+        news = self._table.seen(port, message.spa, message.sha, trap.now)
+        if news is None:
+            return (self.count("too many addresses"),)
+        result = self.count("learnt" if news else "refreshed")
+        return [*news, result, *self._goes_on(port, packet, message, trap.frame)]
+
+    def _goes_on(
+        self, port: Port, packet: Packet, message: arp.Arp, frame: bytes
+    ) -> Iterable[Action]:
+        if message.op == arp.REQUEST and self._arp.is_ours(port, message.tpa):
+            return self._arp.answer(port, packet, message)
+        return (Inject(port.vif, port.vrf, frame),)
+
+    def tick(self, now: float) -> Iterable[Action]:
+        """Ageing of what this, ARP and neighbour discovery have learnt."""
+        gone = self._table.expire(now)
+        return [*gone, *[self.count("aged") for _ in gone]]
+
+    def _refused(self, port: Port, packet: Packet, message: arp.Arp) -> str | None:
+        network = facts.of_network(port.network)
+        if message.sha != packet.eth.source:
+            return "sender differs from frame"
+        if not ipv4.is_unicast(message.spa) or network.subnet_of(message.spa) is None:
+            return "not of the network"
+        if message.spa in self.owned(port):
+            return "claims an address of the network"
+        for one in self.world.ports(port.vrf):
+            if one.vif != port.vif and message.spa in facts.of_interface(one.interface).addresses:
+                return "claims another port's"
+        return None
