@@ -66,7 +66,7 @@ class Podman:
             "ranges": list(ranges),
             "capabilities": {"ips": True, "mac": True},
         }
-        conf = {"cniVersion": "0.4.0", "name": "pods", "plugins": [plugin]}
+        conf = {"cniVersion": "1.0.0", "name": "pods", "plugins": [plugin]}
         (place / "net.d/10-pods.conflist").write_text(json.dumps(conf))
 
     def __call__(self, *words: str, check: bool = True) -> str:

@@ -378,7 +378,7 @@ def view(
         "vmi-uuid": interface.uuid or interface.name,
         "instance-id": interface.vm_uuid,
         "display-name": interface.vm,
-        "vn-id": network.uuid if network is not None else "",
+        "vn-id": (network.uuid if network is not None else "") or data.get("vn-id", ""),
         "vn-name": interface.network,
         "vm-project-id": interface.project,
         "mac-address": interface.mac,

@@ -232,6 +232,18 @@ def test_addresses_end(cni: Runtime) -> None:
     )
 
 
+def test_ranges_of_one_ip_version(cni: Runtime) -> None:
+    code, result = cni("ADD", cni.space(), {**CONF, "ranges": ["10.1.1.64/26"]})
+    assert code == 0 and [one["address"] for one in result["ips"]] == ["10.1.1.64/24"]
+    assert cni("ADD", cni.space(), {**CONF, "ranges": ["10.9.0.0/24"]}, CNI_CONTAINERID="c2")[1][
+        "code"
+    ] == 100  # fmt: skip
+    v4 = Network(name="v4", subnets=(Subnet(prefix="10.8.0.0/24"),))
+    cni.api.run(cni.api.facade.put([v4], "file"))
+    conf = {**CONF, "network": "v4", "ranges": ["fd00::/64"]}
+    assert cni("ADD", cni.space(), conf, CNI_CONTAINERID="c3")[1]["code"] == 7
+
+
 def test_parallel_adds_share_nothing(cni: Runtime) -> None:
     places = [cni.space() for _ in range(16)]
 
