@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench/cni.py [--rounds N] [--json FILE]: CNI ADD beside `bridge` with `host-local`.
+"""bench/cni.py [--rounds N] [--containers N] [--json FILE]: CNI ADD, side by side with `bridge`.
 
-Both put a veth with an address and a default route into namespaces of the same host, called as a
+Both (`bridge` with `host-local`) put a veth with an address and a default route into namespaces of the same host, called as a
 runtime calls them: one at a time, and 32 at once. What Python's own start takes is shown apart.
 """
 
@@ -33,7 +33,6 @@ from vrouter.lab import build, topology  # noqa: E402
 from vrouter.lab.topology import Lab  # noqa: E402
 
 PLUGINS = Path("/usr/lib/cni")
-AT_ONCE = 32
 
 
 class Plugin:
@@ -65,9 +64,9 @@ class Plugin:
 
 
 @contextmanager
-def _host() -> Iterator[tuple[Lab, list[str]]]:
+def _host(count: int) -> Iterator[tuple[Lab, list[str]]]:
     lab = topology.plan("two-hosts", f"cni{os.getpid()}", encap="vxlan", control="agent")
-    spaces = [f"{lab.id}-c{number}" for number in range(AT_ONCE)]
+    spaces = [f"{lab.id}-c{number}" for number in range(count)]
     try:
         build.up(lab, lambda line: None)
         for name in spaces:
@@ -108,8 +107,8 @@ def _start(words: list[str], rounds: int) -> float:
     return median(times)
 
 
-def _measure(rounds: int) -> dict[str, Any]:
-    with _host() as (lab, spaces), tempfile.TemporaryDirectory() as folder:
+def _measure(rounds: int, count: int) -> dict[str, Any]:
+    with _host(count) as (lab, spaces), tempfile.TemporaryDirectory() as folder:
         if shim.install(folder):
             raise VrouterError("the plugin could not be installed")
         own = Path(folder, "vrouter-cni")
@@ -131,7 +130,7 @@ def _measure(rounds: int) -> dict[str, Any]:
         }
         cases: dict[str, Callable[[Plugin, list[str]], float]] = {
             "one at a time": _one_at_a_time,
-            f"{AT_ONCE} at once": _at_once,
+            f"{count} at once": _at_once,
         }
         for what, measure in cases.items():
             taken: dict[str, list[float]] = {name: [] for name in plugins}
@@ -146,6 +145,9 @@ def main() -> int:
     """Measure and print; the exit code."""
     parser = argparse.ArgumentParser(prog="bench/cni.py", description="CNI ADD, side by side.")
     parser.add_argument("--rounds", metavar="N", type=int, default=3, help="rounds (3)")
+    parser.add_argument(
+        "--containers", metavar="N", type=int, default=32, help="how many at once (32)"
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the results for programs")
     args = parser.parse_args()
     try:
@@ -153,7 +155,7 @@ def main() -> int:
             raise VrouterError(
                 "there is no /usr/lib/cni/bridge: install containernetworking-plugins"
             )
-        found = _measure(args.rounds)
+        found = _measure(args.rounds, args.containers)
     except VrouterError as error:
         print(f"bench/cni.py: {error}", file=sys.stderr)
         return error.exit_code

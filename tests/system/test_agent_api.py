@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +18,7 @@ from tests.system.helpers import unique
 from vrouter.api import client
 from vrouter.dpcore.instance import Instance
 from vrouter.host import netns, ports
-from vrouter.lab import build, node, topology
+from vrouter.lab import agents, build, node, topology
 from vrouter.lab.topology import Lab
 
 UUID = "00000000-0000-0000-0000-00000000a001"
@@ -90,6 +92,47 @@ def test_upstreams_port_client(lab: Lab) -> None:
         api(lab, "h2", "PUT", f"/v1/endpoint/h1.{UUID}", {"network": "blue", "host": "h1",
             "mac": "02:00:0a:01:01:41", "addresses": ["10.1.1.65"]})  # fmt: skip
         api(lab, "h2", "DELETE", f"/v1/endpoint/h1.{UUID}")
+        netns.delete(space)
+
+
+def test_a_file_applied_again_takes_no_ports_device(lab: Lab) -> None:
+    """The file says what the port is, the port brings its device; applying costs no packet."""
+    space = unique("vm")
+    netns.create(space)
+    file = agents.folder(lab, "h1") / "state.toml"
+    before = file.read_text()
+    name = "00000000-0000-0000-0000-00000000b002"
+    try:
+        port = ports.Port(space, "eth0", bytes.fromhex("02000a010142"), "10.1.1.66", 24,
+                          "10.1.1.254", 1400)  # fmt: skip
+        with netns.enter(lab.netns("h1")):
+            ports.make_veth("tapfile", port)
+        file.write_text(f"""{before}
+[[interface]]
+name = "web"
+uuid = "{name}"
+network = "blue"
+mac = "02:00:0a:01:01:42"
+addresses = ["10.1.1.66"]
+""")
+        assert node.call(lab, "h1", ["vrouter", "apply", str(file)]).returncode == 0
+        added = ["vrouter-port-control", "--oper=add", f"--uuid={name}", "--vn_uuid=blue",
+                 "--mac=02:00:0a:01:01:42", "--tap_name=tapfile"]  # fmt: skip
+        assert node.call(lab, "h1", added).returncode == 0
+        assert api(lab, "h1", "GET", f"/port/{name}")["active"]
+        with helper.pinging(lab, "vm1", "10.1.1.66") as pings:
+            for _ in range(5):
+                done = node.call(lab, "h1", ["vrouter", "apply", str(file)])
+                assert "nothing changed" in done.stdout
+            os.kill(helper.agent_pid(lab, "h1"), signal.SIGHUP)
+        assert pings.sent == pings.answered and pings.sent > 50
+        helper.kill(lab, "h1")
+        helper.start(lab, lab.host("h1"))  # which writes the lab's own file anew
+        assert api(lab, "h1", "GET", f"/port/{name}")["why"].startswith("no address")
+    finally:
+        node.call(lab, "h1", ["vrouter-port-control", "--oper=delete", f"--uuid={name}"])
+        file.write_text(before)
+        node.call(lab, "h1", ["vrouter", "apply", str(file)])
         netns.delete(space)
 
 
