@@ -254,7 +254,8 @@ class Config:
     EventMask. loaded_ns: CLOCK_BOOTTIME at load. trap_rate: traps a second that a vif may cause,
     0 = any number. exception_out, exception_in: ifindexes of the exception pair, 0 = none.
     icmp_errors: IcmpErrors. icmp_rate: of errors a second about the packets of one vif, 0 = no
-    limit. mss_clamp: bits of MssClamp."""
+    limit. mss_clamp: bits of MssClamp. heartbeat: CLOCK_BOOTTIME, ns, when the agent last
+    lived; 0: nobody asks."""
 
     abi_version: int
     agent_vif: int | None
@@ -270,3 +271,4 @@ class Config:
     icmp_errors: int = 0
     icmp_rate: int = 0
     mss_clamp: int = 0
+    heartbeat: int = 0
