@@ -77,7 +77,7 @@ static __always_inline int vr_icmp_may(__u32 vif)
 static __always_inline int vr_icmp_answers(const struct vr_packet *pkt)
 {
 	return vr_cfg.icmp_errors == VR_ICMP_ANSWER && pkt->vif_type == VIF_TYPE_VIRTUAL &&
-	       !(pkt->flags & (VP_FROM_TUNNEL | VP_MIRROR));
+	       !(pkt->flags & VP_FROM_TUNNEL);
 }
 
 /*

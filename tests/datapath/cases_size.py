@@ -203,15 +203,27 @@ TOLD = [
     *told_packet("MPLSoGRE", "5", GM, 1472),
     drop("DF with a tag: nobody is told", s.VM1, TAGGED, Drop.TOO_BIG, V, HIT),
 ]
-BACK = to(s.REMOTE_MAC, df("10.1.1.5", 1460))
+LONG_TO_VM2 = to(s.VM2_MAC, df("10.1.1.2", 1460))
 OTHERS = [
+    replace(
+        tx(
+            "a mirror's copy: its sender is not told",
+            s.STATIC,
+            LONG_TO_VM2,
+            s.VM2,
+            LONG_TO_VM2,
+            ((B, "l2_encaps"), (0, "vxlan_tunnels")),
+            ((B, s.VM2_MAC),),
+        ),
+        lost=(Drop.TOO_BIG,),
+    ),
     drop(
         "what another host's guest sent: its sender is not told",
         s.FABRIC,
         vxlan(5006, eth(s.GATEWAY, s.REMOTE_MAC, df("10.1.1.4", 1452)), src="172.30.0.3"),
         Drop.TOO_BIG,
         ((0, "receives"), (B, "vrf_translates"), (B, VX)),
-    )
+    ),
 ]
 TRAPPED = [
     trap(
