@@ -486,6 +486,7 @@ struct vr_config {
 	__u32 spare_nexthops;
 	__u32 trap_rate;	/* traps a second that a vif may cause; 0 = any number */
 	__u32 qos_maps;		/* how many there are; 0 = no packet is classified */
+	__u64 heartbeat;	/* CLOCK_BOOTTIME, ns: when the agent last lived; 0 = not asked */
 };
 
 #include "abi_events.h"

@@ -170,7 +170,9 @@ static __always_inline int vr_encap(struct __sk_buff *skb, struct vr_packet *pkt
 		VR_COUNT_VRF(pkt->vrf, encaps);
 	if (vr_nh_is_agent(nh))
 		return vr_to_agent(skb, pkt);
-	if (nh->family != VR_AF_BRIDGE && vr_encap_rewrite(skb, pkt, nh))
+	if (nh->family != VR_AF_BRIDGE &&
+	    !(vr_is_hosts_own(pkt) && nh->oif == pkt->xconnect) &&
+	    vr_encap_rewrite(skb, pkt, nh))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
 	if (vr_cfg.qos_maps)
 		vr_qos_mark(skb, pkt);

@@ -61,10 +61,17 @@ static __always_inline void vr_decrement_ttl(struct iphdr *ip)
 	ip->ttl--;
 }
 
-/* Does this nexthop forward the packet to somewhere else? */
-static __always_inline int vr_nh_forwards(const struct vr_nexthop *nh)
+/* The host's own packet on its way out: its stack has counted the TTL and resolved the MAC. */
+static __always_inline int vr_is_hosts_own(const struct vr_packet *pkt)
 {
-	return nh->type != NH_TYPE_VRF_TRANSLATE && nh->type != NH_TYPE_RECEIVE &&
+	return pkt->vif_type == VIF_TYPE_HOST && pkt->lookups == 1;
+}
+
+/* Does this nexthop forward the packet to somewhere else? */
+static __always_inline int vr_nh_forwards(const struct vr_packet *pkt,
+					  const struct vr_nexthop *nh)
+{
+	return !vr_is_hosts_own(pkt) && nh->type != NH_TYPE_VRF_TRANSLATE && nh->type != NH_TYPE_RECEIVE &&
 	       nh->type != NH_TYPE_DISCARD && !vr_nh_is_agent(nh);
 }
 
@@ -93,7 +100,7 @@ static __always_inline int vr_inet_route(struct __sk_buff *skb, struct vr_packet
 	pkt->nh = rt->nh;
 	pkt->label = rt->flags & VR_RT_LABEL_VALID ? rt->label : VR_LABEL_NONE;
 	nh = vr_nh_get(rt->nh);
-	if (nh && vr_nh_forwards(nh)) {
+	if (nh && vr_nh_forwards(pkt, nh)) {
 		if (ip->ttl <= 1)
 			return VR_INET_TTL;
 		vr_decrement_ttl(ip);

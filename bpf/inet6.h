@@ -206,7 +206,7 @@ __noinline int vr_inet6_route(struct __sk_buff *skb, struct vr_packet *pkt)
 	pkt->nh = rt->nh;
 	pkt->label = rt->flags & VR_RT_LABEL_VALID ? rt->label : VR_LABEL_NONE;
 	nh = vr_nh_get(rt->nh);
-	if (nh && vr_nh_forwards(nh)) {
+	if (nh && vr_nh_forwards(pkt, nh)) {
 		if (ip6->hop_limit <= 1)
 			return VR_INET_TTL;
 		ip6->hop_limit--;

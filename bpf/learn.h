@@ -105,7 +105,7 @@ __noinline int vr_learn_mac(struct __sk_buff *skb, struct vr_packet *pkt)
 	__u32 index, reason;
 	__u64 word = 0;
 
-	if (!pkt || !vr_vif_get(vr_cfg.agent_vif) ||
+	if (!pkt || !vr_agent_get() ||
 	    bpf_skb_load_bytes(skb, ETH_ALEN, key.mac, sizeof(key.mac)) || key.mac[0] & 1)
 		return 0;
 	key.vrf = pkt->vrf;

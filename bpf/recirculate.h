@@ -13,7 +13,7 @@ __noinline int vr_trap_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u32 
 {
 	if (!pkt)
 		return 0;
-	if (!vr_vif_get(vr_cfg.agent_vif)) {
+	if (!vr_agent_get()) {
 		vr_drop_copy(skb, pkt, VR_DROP_TRAP_NO_IF);
 		return 0;
 	}

@@ -59,7 +59,7 @@ __noinline int vr_trap(struct __sk_buff *skb, struct vr_packet *pkt, __u32 reaso
 
 	if (!pkt)
 		return TC_ACT_SHOT;
-	agent = vr_vif_get(idx);
+	agent = vr_agent_get();
 	if (!agent)
 		return vr_drop(skb, pkt, VR_DROP_TRAP_NO_IF);
 	/* a copy was counted when it was made */

@@ -16,6 +16,8 @@ VR_HASH(vif_by_ifindex_big, __u32, __u32, VR_MAX_VIFS);
 /* vif idx -> slot; 0 = none */
 VR_ARRAY(vif_index, __u32, VR_MAX_VIFS, 0);
 /* slots; read through vif_index only */
+#define VR_HEARTBEAT_MAX	3000000000ull	/* ns */
+
 VR_ARRAY(vif_slots, struct vr_vif, VR_MAX_VIFS + 1024, 0);
 /* slot -> 0 free, 1 in use, else when it was retired (ns); for the writers only */
 VR_ARRAY(vif_retire, __u64, VR_MAX_VIFS + 1024, BPF_F_MMAPABLE);
@@ -32,6 +34,17 @@ static __always_inline struct vr_vif *vr_vif_get(__u32 idx)
 	if (!slot || !*slot)
 		return NULL;
 	return bpf_map_lookup_elem(&vif_slots, slot);
+}
+
+/* The vif of an agent that lives. One that beats, and has stopped, is none: what would wait
+ * for it is counted. */
+static __always_inline struct vr_vif *vr_agent_get(void)
+{
+	__u64 beat = vr_cfg.heartbeat;
+
+	if (beat && (__s64)(bpf_ktime_get_boot_ns() - beat) > (__s64)VR_HEARTBEAT_MAX)
+		return NULL;
+	return vr_vif_get(vr_cfg.agent_vif);
 }
 
 static __always_inline struct vr_vif *vr_vif_by_ifindex(__u32 ifindex)

@@ -204,11 +204,27 @@ def with_copy(cases: list[Case], vif: int, frame: bytes) -> list[Case]:
 
 FROM_HOST = [
     tx(
-        "of the host: out of the fabric, TTL down",
+        "of the host: out of the fabric as the host made it",
         s.HOST,
         host("172.30.0.9"),
         s.FABRIC,
-        eth(s.FAR_MAC, s.GATEWAY, ip("172.30.0.9", src="172.30.0.1", ttl=63)),
+        host("172.30.0.9"),
+        ((0, "encaps"),),
+    ).with_agent(),
+    tx(
+        "of the host: to the next router only, TTL 1",
+        s.HOST,
+        host("172.30.0.9", 1),
+        s.FABRIC,
+        host("172.30.0.9", 1),
+        ((0, "encaps"),),
+    ).with_agent(),
+    tx(
+        "of the host: to a VM that lives in its network",
+        s.HOST,
+        host("172.30.0.10"),
+        s.VM1,
+        eth(s.VM1_MAC, s.GATEWAY, ip("172.30.0.10", src="172.30.0.1")),
         ((0, "encaps"),),
     ).with_agent(),
     tx(
@@ -229,11 +245,11 @@ FROM_HOST = [
             s.HOST,
             host("172.30.0.77"),
             Trap.RESOLVE,
-            trapped(host("172.30.0.77", 63), s.HOST, 0, 5, 6),
+            trapped(host("172.30.0.77"), s.HOST, 0, 5, 6),
             ((0, "resolves"),),
         ),
         s.FABRIC,
-        host("172.30.0.77", 63),
+        host("172.30.0.77"),
     ),
 ]
 FROM_FABRIC = [

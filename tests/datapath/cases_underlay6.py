@@ -289,9 +289,9 @@ OWN = [
     tx(
         "of the host, by a route",
         s.HOST,
-        host("2001:db8::9"),
+        host("2001:db8::9", 1),
         s.FABRIC,
-        eth(s.FAR_MAC, s.GATEWAY, udp6("2001:db8::9", src=SELF_IP6, hops=63)),
+        host("2001:db8::9", 1),
         ((0, "encaps"),),
     ).with_agent(),
     drop(

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 
 from . import nexthop
-from .const import ETH_IPV4, ETH_IPV6, MAX_LOOKUPS, Drop, NhType, Trap
+from .const import ETH_IPV4, ETH_IPV6, MAX_LOOKUPS, Drop, NhType, Trap, VifType
 from .packet import Outcome, Packet
 from .state import Route
 from .wire import decrement_hop_limit, decrement_ttl, parse_ipv4, parse_ipv6
@@ -32,7 +32,7 @@ def route_or(packet: Packet, otherwise: Miss) -> Outcome:
     """Route an IP packet in its VRF; without a route `otherwise` says what becomes of it.
 
     TTL or hop limit goes down by one unless the nexthop only looks up again, receives, drops, or is
-    the agent.
+    the agent; and unless the host itself sends the packet.
     """
     proto, head = packet.l2.proto, packet.l2.length
     if proto == ETH_IPV4:
@@ -57,6 +57,13 @@ def route_or(packet: Packet, otherwise: Miss) -> Outcome:
     return nexthop.apply(packet, found.nh)
 
 
+def is_hosts_own(packet: Packet) -> bool:
+    """Whether the host sends it itself, which has set its TTL, and resolved its MAC."""
+    return packet.vif.type == VifType.HOST and packet.lookups == 1
+
+
 def _forwards(packet: Packet, found: Route) -> bool:
+    if is_hosts_own(packet):
+        return False
     nh = packet.state.valid_nexthop(found.nh)
     return nh is not None and nh.type not in KEEPS_TTL and not packet.state.is_agent(nh)

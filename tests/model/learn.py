@@ -21,7 +21,7 @@ def mac(packet: Packet) -> None:
     nothing is learnt.
     """
     state, source = packet.state, packet.l2.src
-    if packet.vif_of(state.agent_vif) is None or source[0] & 1:
+    if state.agent_silent or packet.vif_of(state.agent_vif) is None or source[0] & 1:
         return
     entry = state.bridge.get((packet.vrf, source))
     if entry is None:

@@ -79,7 +79,8 @@ def _encap(packet: Packet, nh: Nexthop) -> Outcome:
     packet.count_vrf("l2_encaps" if nh.family == Family.BRIDGE else "encaps")
     if packet.state.is_agent(nh):
         return packet.trap(*services.agent_reason(packet))
-    if nh.family != Family.BRIDGE:
+    own = packet.vif.type == VifType.HOST and packet.lookups == 1 and nh.oif == packet.vif.xconnect
+    if nh.family != Family.BRIDGE and not own:
         packet.frame = rewritten(packet, nh)
     qos.mark(packet)
     return packet.send(vif, packet.frame)

@@ -206,6 +206,8 @@ class Packet:
         return self.state.vifs.get(idx) if idx is not None else None
 
     def _agent(self) -> Vif | None:
+        if self.state.agent_silent:
+            return None
         return self.vif_of(self.state.agent_vif)
 
     def _trap_frame(self, agent: Vif, reason: Trap, param: int) -> bytes:

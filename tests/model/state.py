@@ -175,6 +175,7 @@ class State:
     qos_maps: dict[int, QosMap] = field(default_factory=dict)
     classes: dict[int, ForwardingClass] = field(default_factory=dict)
     agent_vif: int | None = None
+    agent_silent: bool = False
     hash_seed: int = 0
     vrfs: int = 64
 

@@ -26,7 +26,7 @@ from vrouter.dpcore.names import (
     VifFlag,
     VifType,
 )
-from vrouter.dpcore.records import Nexthop, Route, Vif
+from vrouter.dpcore.records import IPNetwork, Nexthop, Route, Vif
 from vrouter.dpcore.vif_checks import DATA_PLANE
 
 _FOREIGN: Final = (VifType.STATS, VifType.MONITORING)
@@ -77,11 +77,7 @@ class Applier:
         """
         have = self.have()
         diff = compare(have, want)
-        diff.delete["route"] = [
-            key
-            for key in diff.delete["route"]
-            if not have.route[key].flags & RouteFlag.MAC_IP_LEARNT
-        ]
+        _keep_addresses(diff, have, want)
         if keep is not None:
             diff.delete["bridge"] = [
                 key for key in diff.delete["bridge"] if not keep(want, key, have.bridge[key])
@@ -226,6 +222,33 @@ class Applier:
         vifs = {idx: core.vifs.get(idx) for idx in delete["vif"]}
         order = sorted(vifs, key=lambda idx: _leaves(vifs[idx]))
         self._each(order, self._remove_vif)
+
+
+def _may_speak(want: Entries, vif: int | None, prefix: IPNetwork) -> bool:
+    """Whether a port that is wanted may still use an address that it was learnt to use."""
+    found = want.sources.get(vif, frozenset()) if vif is not None else frozenset()
+    return any(
+        one.prefix is not None
+        and one.prefix.version == prefix.version
+        and prefix.network_address in one.prefix
+        for one in found
+    )
+
+
+def _keep_addresses(diff: Diff, have: Entries, want: Entries) -> None:
+    """Learnt addresses of ports that are wanted stay, with the MAC and the nexthop of each."""
+    kept = {
+        key: route
+        for key, route in have.route.items()
+        if key not in want.route
+        and route.flags & RouteFlag.MAC_IP_LEARNT
+        and route.nh in have.nexthop
+        and _may_speak(want, have.nexthop[route.nh].oif, key[1])
+    }
+    nexthops = {route.nh for route in kept.values()}
+    macs = {(key[0], route.stitch) for key, route in kept.items()}
+    for name, there in (("route", set(kept)), ("nexthop", nexthops), ("bridge", macs)):
+        diff.delete[name] = [key for key in diff.delete[name] if key not in there]
 
 
 def _passing(delete: Callable[[Any], object]) -> Callable[[Any], None]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, Literal
 
@@ -16,10 +17,13 @@ DEFAULT: Final = Path("/etc/vrouter/agent.toml")
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Packets a second that a port may have answered by each packet service, and at once."""
+    """Packets a second that a port may have answered by each packet service, and at once.
+    resolvers: addresses that are asked for DNS names of no network (none: those of
+    /etc/resolv.conf)."""
 
     rate: float = 200.0
     burst: float = 400.0
+    resolvers: tuple[str, ...] = ()
 
 
 class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,4 +59,9 @@ def read(path: Path | None) -> Config:
         raise Refused(f"{place}: {error}") from None
     if found.services.rate <= 0 or found.services.burst < 1:
         raise BadValue("services", "rate, burst", "a rate is above 0, a burst 1 or more")
+    try:
+        for one in found.services.resolvers:
+            ip_address(one)
+    except ValueError as error:
+        raise BadValue("services", "resolvers", str(error)) from None
     return found

@@ -13,7 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -22,12 +22,16 @@ from vrouter.agent.config import Config
 from vrouter.agent.desired import load
 from vrouter.agent.desired.records import Interface, Network, Record
 from vrouter.agent.facade import Neighbour, Outcome, PortState, Rejected, Source
+from vrouter.agent.learn import Learner
 from vrouter.agent.pkt0 import Limits, Pkt0
 from vrouter.agent.plan.numbers import VRF
 from vrouter.agent.reconcile import Reconciler
-from vrouter.agent.services.base import Action
+from vrouter.agent.services import dns_forward
+from vrouter.agent.services.base import Action, Service
+from vrouter.agent.services.dns_forward import HostForwarder
+from vrouter.agent.systemd import notify
 from vrouter.agent.world import LiveWorld
-from vrouter.dpcore.errors import Busy
+from vrouter.dpcore.errors import Busy, VrouterError
 from vrouter.dpcore.instance import Instance
 from vrouter.host.takeover import state as takeover
 
@@ -36,6 +40,7 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 _SETTLE: Final = 0.02  # seconds: events come in crowds
 _RETRY: Final = 5.0
+_NEIGHBOURS: Final = 3  # seconds
 _ETHERNET_MTU: Final = 1500
 
 
@@ -54,6 +59,7 @@ class Agent:
         self._thread = ThreadPoolExecutor(1, "writer")
         self._tables: Reconciler | None = None
         self._world: LiveWorld | None = None
+        self._learner: Learner | None = None
         self._pkt0: Pkt0 | None = None
         self._events: watch.Events | None = None
         self._news = watch.News()
@@ -70,6 +76,7 @@ class Agent:
         VrouterError."""
         self._events = watch.Events()  # before the facts are read, so that none is missed
         self._tables = tables = await self._run(self._open)
+        self._learner = Learner(tables)
         self._world = LiveWorld(tables.state, tables.ids, tables.planner)
         await self._run(tables.take_fabric)
         fd = await self._run(tap.open_pkt0)
@@ -78,9 +85,10 @@ class Agent:
         log.info("tables reconciled: %d entries differed", diff.count())
         await self._run(tables.manage)
         limits = Limits(self.config.services.rate, self.config.services.burst)
-        self._pkt0 = Pkt0(fd, self._world, services.all_services(self._world), self._learn, limits)
+        self._pkt0 = Pkt0(fd, self._world, self._services(self._world), self._learn, limits)
         self._refresh(record.name for record in list(tables.state.all(Interface)))
         self._pkt0.start()
+        self._beat()
         asyncio.get_running_loop().add_reader(self._events, self._told)
         self._ticking = asyncio.create_task(self._tick())
         if self.config.desired_state:
@@ -122,6 +130,11 @@ class Agent:
         self._thread.shutdown()
         os.close(self._lock)
 
+    def _services(self, world: LiveWorld) -> list[Service]:
+        given = self.config.services.resolvers
+        forwarder = HostForwarder(lambda: dns_forward.named(given)) if given else None
+        return services.all_services(world, forwarder)
+
     def _open(self) -> Reconciler:
         tables = Reconciler(self.instance, database(self.instance))
         tables.load()
@@ -160,11 +173,19 @@ class Agent:
             self._refresh(name for kind, name in units if kind == Interface.kind)
 
     async def _tick(self) -> None:
-        behind_since = 0.0
+        behind_since, seconds = 0.0, 0
         while True:
             await asyncio.sleep(1 - time.time() % 1)
+            self._beat()
+            notify("WATCHDOG=1")
             if self._pkt0 is not None:
                 self._pkt0.tick()
+            seconds += 1
+            if seconds % _NEIGHBOURS == 0:
+                await self._run(lambda: self.tables.manage(again=True))
+            if not self.tables.core.is_current():
+                log.info("another dp-core has taken the place of this one")
+                await self._run(self.tables.mend)
             now = time.monotonic()
             if not self.tables.behind:
                 behind_since = 0.0
@@ -174,6 +195,14 @@ class Agent:
                 behind_since = 0.0
                 await self._run(self.tables.mend)
 
+    def _beat(self) -> None:
+        """A sign of life for dp-core, which puts nothing on pkt0 three seconds after the last."""
+        try:
+            self.tables.core.config.beat(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        except (ValueError, VrouterError) as error:
+            # another dp-core is just taking the place of this one
+            log.warning("no sign of life this second: %s", error)
+
     def _refresh(self, names: Iterable[str]) -> None:
         if self._world is None or self._pkt0 is None:
             return
@@ -181,7 +210,10 @@ class Agent:
             self._pkt0.port_up(vif)
 
     def _learn(self, action: Action) -> None:
-        log.debug("nothing learns yet: %s", action)
+        """A service has learnt something: into the tables with it, in the writer's thread."""
+        if self._learner is not None:
+            done = self._thread.submit(self._learner.act, action)
+            done.add_done_callback(_told_if_failed)
 
     # ---- Facade -----------------------------------------------------------------------------
 
@@ -275,6 +307,7 @@ class Agent:
         found["pending"] = {one.name: one.why for one in pending if not one.active}
         found["unresolved_hosts"] = self._tables.unresolved()
         found["services"] = self.counters()
+        found["remembered"] = self._pkt0.remembered() if self._pkt0 is not None else {}
         return found
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
@@ -307,6 +340,12 @@ class Agent:
     def ready(self) -> bool:
         """Whether the start is over."""
         return self._ready
+
+
+def _told_if_failed(done: Future[None]) -> None:
+    error = done.exception() if not done.cancelled() else None
+    if error is not None:
+        log.error("what was learnt is not in the tables: %s", error)
 
 
 def _hold(instance: Instance) -> int:

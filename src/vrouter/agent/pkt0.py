@@ -139,6 +139,12 @@ class Pkt0:
         for service in self._services:
             self._guarded(service, lambda one=service: one.tick(now))  # type: ignore[misc]
 
+    def remembered(self) -> dict[str, list[dict[str, str | int | float]]]:
+        """What each service knows beside the desired state."""
+        now = time.monotonic()
+        rows = {one.name: [dict(row) for row in one.remembered(now)] for one in self._services}
+        return {name: found for name, found in rows.items() if found}
+
     def port_up(self, vif: int) -> None:
         """A port came up: what it is to be sent."""
         port = self._world.port(vif)

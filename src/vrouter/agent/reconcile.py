@@ -93,7 +93,7 @@ class Reconciler:
         self._renumber(nic, host, agent)
         self.read_fabric()
         step = self.planner.replan([FABRIC])
-        self._keep_numbers()
+        self.keep_numbers()
         # the vifs last, with all the rest: as they are wanted they have no cross-connect
         step.diff.put.vif.clear()
         self.applier.apply(Diff(put=step.diff.put))
@@ -135,7 +135,7 @@ class Reconciler:
         if pkt0 is not None:
             self.facts.pkt0 = pkt0
         self.planner.replan(self.planner.all_units())
-        self._keep_numbers()
+        self.keep_numbers()
         diff = self.difference()
         self.applier.apply(diff)
         self._attach_all()
@@ -153,13 +153,20 @@ class Reconciler:
         network = self.state.get(Network, owner.partition("/")[2]) if owner else None
         return network is not None and network.mac_learning and mac.nh in want.nexthop
 
+    def write_planned_mac(self, vrf: int, mac: bytes) -> None:
+        """dp-core has marked a planned MAC as moved: it stays where it is planned."""
+        planned = self.planner.wanted_mac(vrf, mac)
+        if planned is not None:
+            self.core.bridge.put(vrf, mac, planned.nh, planned.label, int(planned.flags))
+
     def _attach_all(self) -> None:
         # a writer that was killed may have stored a vif and not attached it
         for idx, vif in self.planner.wanted().vif.items():
             if not self.core.vifs.is_attached(idx):
                 self.core.vifs.add(vif)
 
-    def _keep_numbers(self) -> None:
+    def keep_numbers(self) -> None:
+        """Store the numbers that were given or released."""
         if self.ids.changes():
             self.store.commit(Change(), self.ids.changes())
         self.ids.settle()
@@ -319,7 +326,7 @@ class Reconciler:
     def _replan(self, units: Iterable[Unit]) -> None:
         try:
             step = self.planner.replan(units)
-            self._keep_numbers()
+            self.keep_numbers()
             self._write(step.diff)
         except VrouterError as error:
             self.behind = str(error)
@@ -367,8 +374,11 @@ class Reconciler:
             return self.facts.fabric  # without them nothing is better than what was
         return watch.read_fabric(nic, vhost, inner.ifindex)
 
-    def manage(self) -> None:
-        """Let the kernel keep the next hops of all remote hosts resolved."""
+    def manage(self, *, again: bool = False) -> None:
+        """Let the kernel keep the next hops of all remote hosts resolved.
+
+        again: tell it anew of those that are not: `ip neigh flush` makes it forget.
+        """
         fabric = self.facts.fabric
         if fabric is None:
             return
@@ -376,10 +386,13 @@ class Reconciler:
         hops = {fabric.next_hop(address) for address in hosts}
         wanted = {hop for hop in hops | set(fabric.gateways()) if hop is not None}
         wanted = {hop for hop in wanted if not hop.is_link_local and hop not in fabric.local}
-        if wanted == self._managed:
+        fresh = wanted - self._managed
+        if again:
+            fresh |= wanted - fabric.neighbours.keys()
+        if not fresh and wanted == self._managed:
             return
         try:
-            watch.manage(fabric.vhost.ifindex, wanted - self._managed, self._managed - wanted)
+            watch.manage(fabric.vhost.ifindex, fresh, self._managed - wanted)
         except OSError as error:
             log.warning("cannot let the kernel resolve %s: %s", error.filename, error.strerror)
         self._managed = wanted

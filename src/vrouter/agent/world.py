@@ -81,7 +81,8 @@ class LiveWorld:
                 yield station
 
     def refresh(self, names: Iterable[str]) -> list[int]:
-        """Interfaces of these names changed; the vifs of those that came up."""
+        """Interfaces of these names changed; the vifs of ports that came up, or are other ones
+        than before."""
         fresh: list[int] = []
         for name in names:
             port = self._made(name)
@@ -89,7 +90,7 @@ class LiveWorld:
             if old is not None and (port is None or old != port.vif):
                 self._ports.pop(old, None)
             if port is not None:
-                if port.vif not in self._ports:
+                if self._ports.get(port.vif) != port:
                     fresh.append(port.vif)
                 self._ports[port.vif] = port
                 self._vifs[name] = port.vif

@@ -52,6 +52,14 @@ class ConfigTable:
                 if value is not None:
                     words[self._layout.fields[name].offset // 4] = value
 
+    def beat(self, now_ns: int) -> None:
+        """The agent lives (CLOCK_BOOTTIME, ns); 0: whether it does is not asked any more.
+
+        Takes no lock: one aligned store of a field that only the agent writes.
+        """
+        with self._memory.cast("Q") as words:
+            words[self._layout.fields["heartbeat"].offset // 8] = now_ns
+
     def close(self) -> None:
         """Lets go of the mapping."""
         self._memory.release()

@@ -249,7 +249,7 @@ class VrfStats(_Sums):
 class Config:
     """What dp-core as a whole is told. agent_vif: idx, None = no agent. events: bits of
     EventMask. loaded_ns: CLOCK_BOOTTIME at load. trap_rate: traps a second that a vif may cause,
-    0 = any number."""
+    0 = any number. heartbeat: CLOCK_BOOTTIME, ns, when the agent last lived; 0: nobody asks."""
 
     abi_version: int
     agent_vif: int | None
@@ -260,3 +260,4 @@ class Config:
     spare_nexthops: int
     trap_rate: int
     qos_maps: int
+    heartbeat: int = 0

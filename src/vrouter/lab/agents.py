@@ -108,14 +108,17 @@ def folder(lab: Lab, host: str) -> Path:
     return LABS_DIR / "agents" / lab.instance(host)
 
 
-def start(lab: Lab, host: Host) -> int:
+def start(lab: Lab, host: Host, *, fresh: bool = True) -> int:
     """Start the agent of a host and wait until it is ready; its process id.
+
+    fresh: with the lab's own desired state, whatever stands in its file.
 
     Raises VrouterError with what it said when it does not get ready.
     """
     place = folder(lab, host.name)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (place / "state.toml").write_text(toml(desired(lab, host)), encoding="utf-8")
+    if fresh:
+        (place / "state.toml").write_text(toml(desired(lab, host)), encoding="utf-8")
     config = place / "agent.toml"
     config.write_text(f'desired_state = "{place}/state.toml"\n', encoding="utf-8")
     arguments = ["--name", lab.instance(host.name), "--config", str(config)]

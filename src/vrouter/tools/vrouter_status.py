@@ -7,8 +7,10 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from vrouter import __version__
@@ -21,8 +23,10 @@ from vrouter.tools.vrouter_limits import limits
 
 if TYPE_CHECKING:
     from vrouter.dpcore.core import DpCore
+    from vrouter.dpcore.records import Config
 
 WIDTH = 12
+HEARTBEAT_MAX = 3.0  # seconds: VR_HEARTBEAT_MAX of bpf/vif.h
 
 
 def show(args: argparse.Namespace) -> None:
@@ -59,6 +63,7 @@ def collect(core: DpCore) -> dict[str, Any]:
         "netns_inode": record["netns_inode"],
         "netns": netns_state(core),
         "agent": None if agent is None else f"vif0/{agent}",
+        **heartbeat(config),
         "attached": attached(core),
         "tables": {
             one.table: {"used": one.used, "limit": one.limit, "bytes": one.bytes}
@@ -68,6 +73,29 @@ def collect(core: DpCore) -> dict[str, Any]:
         "limits": [vars(limit) for limit in limits(core)],
         "stale": stale(core),
     }
+
+
+def heartbeat(config: Config) -> dict[str, str | None]:
+    """Whether the agent lives, and when it was last seen to (UTC); "unknown": it gives no sign."""
+    if config.agent_vif is None:
+        return {"agent_state": None, "agent_seen_at": None}
+    if not config.heartbeat:
+        return {"agent_state": "unknown", "agent_seen_at": None}
+    ago = (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - config.heartbeat) / 1e9
+    state = "alive" if ago <= HEARTBEAT_MAX else "headless"
+    seen = datetime.fromtimestamp(time.time() - ago, UTC)
+    return {"agent_state": state, "agent_seen_at": seen.isoformat(timespec="seconds")}
+
+
+def agent_text(status: dict[str, Any]) -> str:
+    """`vif0/2, alive`."""
+    if status["agent"] is None:
+        return "none"
+    if status["agent_state"] == "headless":
+        return f"{status['agent']}, headless since {status['agent_seen_at']}: packets go on"
+    if status["agent_state"] == "unknown":
+        return str(status["agent"])
+    return f"{status['agent']}, {status['agent_state']}"
 
 
 def stale(core: DpCore) -> list[dict[str, str]]:
@@ -145,7 +173,7 @@ def status_lines(status: dict[str, Any]) -> Iterator[str]:
     yield from _other_release(status)
     yield _line("profile", status["profile"])
     yield _line("namespace", f"{status['netns']} (inode {status['netns_inode']})")
-    yield _line("agent", status["agent"] or "none")
+    yield _line("agent", agent_text(status))
     kernel_state = status["kernel"]
     lacks = kernel_state["lacks"]
     yield _line("kernel", f"{kernel_state['release']}, {'lacks' if lacks else 'has all it takes'}")

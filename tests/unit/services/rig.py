@@ -185,6 +185,10 @@ class Rig:
         """What all services do by time."""
         return [one for each in self.services for one in each.tick(now)]
 
+    def remembered(self, name: str, now: float) -> list[dict[str, Any]]:
+        """What a service shows of what it knows."""
+        return [dict(one) for one in self.get(name).remembered(now)]
+
 
 def frames(actions: Iterable[Action], vif: int = 1) -> list[Any]:
     """What is sent to a vif, read by scapy."""

@@ -103,6 +103,9 @@ def test_a_pair_is_probed_learnt_probed_again_and_forgotten() -> None:
     assert [(one.vrf, str(one.address), one.mac.hex(":"), one.vif) for one in learnt] == [
         (2, "10.1.1.100", VM1, 1)
     ]
+    assert rig.remembered("address-learning", 1001.5) == [
+        {"vrf": 2, "address": "10.1.1.100", "mac": VM1, "vif": 1, "seconds_ago": 0.5}
+    ]
     assert results(rig.send(heard(VM1, "10.1.1.100"), now=1002)) == ["arp: refreshed"]
     asked = [(one.dst, one[ARP].pdst) for one in frames(rig.tick(1033)) if ARP in one]
     assert asked == [(VM1, "10.1.1.100")]

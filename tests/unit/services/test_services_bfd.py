@@ -59,6 +59,8 @@ def test_a_vm_begins_a_session() -> None:
     assert only(actions)[BFD].sta == UP
     assert results(actions) == ["bfd: heard", "bfd: up"]
     assert states(rig) == ["up"]
+    shown = {"vif": 1, "local": "10.1.1.1", "remote": "10.1.1.10", "state": "up", "diag": 0}
+    assert rig.remembered("bfd", 1003.0) == [{**shown, "configured": 0, "seconds_in_state": 2.0}]
 
 
 def test_silence_is_down_after_three_intervals_and_forgotten_after_a_minute() -> None:

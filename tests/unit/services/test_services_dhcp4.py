@@ -166,6 +166,9 @@ def test_a_declined_address_is_shown() -> None:
         assert results(rig.send(packet, now=now)) == ["dhcp: declined"]
     shown = rig.get("dhcp").declined[1]
     assert (str(shown.address), shown.times, shown.last) == ("10.1.1.10", 2, 9.0)
+    assert rig.remembered("dhcp", 10.0) == [
+        {"vif": 1, "declined": "10.1.1.10", "times": 2, "seconds_ago": 1.0}
+    ]
     del rig.world.live[1]
     rig.tick(10.0)
     assert not rig.get("dhcp").declined

@@ -11,6 +11,7 @@ from scapy.layers import dhcp6 as d
 from scapy.layers.inet import UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
+from scapy.packet import Raw
 from tests.unit.services.rig import (
     BLUE,
     FABRIC,
@@ -36,6 +37,11 @@ ORO = d.DHCP6OptOptReq(reqopts=[23, 24, 31, 32, 56])
 def ia(*addresses: str, iaid: int = 7) -> Any:
     inner = [d.DHCP6OptIAAddress(addr=one, preflft=1, validlft=1) for one in addresses]
     return d.DHCP6OptIA_NA(iaid=iaid, T1=0, T2=0, ianaopts=inner)
+
+
+def wrapped(data: bytes) -> Any:
+    head = Ether(src=VM1, dst="33:33:00:01:00:02") / IPv6(src=VM1_LL, dst="ff02::1:2")
+    return head / UDP(sport=546, dport=547) / Raw(data)
 
 
 def message(kind: Any, *options: Any, src: str = VM1_LL, mac: str = VM1, **ip: Any) -> Any:
@@ -206,6 +212,13 @@ def dataclasses_none() -> Any:
         (message(d.DHCP6_Reply, CLIENT, FOR_US), {}, "dhcp message type"),
         (message(d.DHCP6_InfoRequest, ia()), {}, "association in an information request"),
         (message(d.DHCP6_Solicit, CLIENT, CLIENT), {}, "dhcp duid"),
+        (message(d.DHCP6_Solicit, Raw(b"\0\1\0\2ab")), {}, "dhcp duid"),
+        (message(d.DHCP6_Solicit, CLIENT, Raw(b"\0\3\0\x40abc")), {}, "dhcp option cut short"),
+        (message(d.DHCP6_Solicit, CLIENT, Raw(b"\0\3\0")), {}, "dhcp option cut short"),
+        (message(d.DHCP6_Solicit, CLIENT, Raw(b"\0\3\0\4abcd")), {}, "dhcp option cut short"),
+        (message(d.DHCP6_Solicit, CLIENT, Raw(b"\0\4\0\2ab")), {}, "dhcp option cut short"),
+        (message(d.DHCP6_Solicit, CLIENT, ia(), Raw(b"\0\6\0\3abc")), {}, "dhcp option cut short"),
+        (wrapped(b"\x0c" + bytes(40)), {}, "relayed"),
     ],
 )
 def test_silence(packet: Any, how: Any, result: str) -> None:

@@ -130,6 +130,13 @@ def test_denials_have_a_soa(name: str, kind: int, rcode: int, result: str) -> No
             "dns name",
         ),
         (wrapped(struct.pack("!HHHHHH", 5, 0x100, 1, 0, 0, 0) + b"\x7fab"), 1, "dns name"),
+        (
+            wrapped(
+                struct.pack("!HHHHHH", 5, 0x100, 1, 0, 0, 0) + b"\x7f" + b"a" * 127 + b"\0\0\1\0\1"
+            ),
+            1,
+            "dns name",
+        ),
         (wrapped(struct.pack("!HHHHHH", 5, 0x100, 1, 0, 0, 0) + b"\x03abc\0\0"), 1, "dns question"),
         (
             wrapped(

@@ -45,6 +45,9 @@ def test_learnt_kept_by_traffic_and_forgotten() -> None:
     rig.get("mac-learning").refresh({key: 5}, 200.0)
     assert not forgotten(rig.tick(400.0))
     rig.get("mac-learning").refresh({key: 5, (2, b"other."): 1}, 450.0)
+    assert rig.remembered("mac-learning", 210.0) == [
+        {"vrf": 2, "mac": GUEST, "vif": 1, "moves": 0, "seconds_ago": 10.0}
+    ]
     assert forgotten(rig.tick(500.0)) == [GUEST]
     assert not rig.get("mac-learning").learnt
 

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 from scapy.layers.igmp import IGMP, IGMPv3_MQ, IGMPv3_MR, IGMPv3_MR_Group
 from scapy.layers.inet import IP, IPOption_Router_Alert
@@ -22,6 +24,7 @@ from tests.unit.services.rig import (
     FABRIC,
     PORT1,
     PORT3,
+    RED,
     ROUTER,
     ROUTER_LL,
     VM1,
@@ -122,9 +125,13 @@ def test_sources() -> None:
     rig.send(v3((TO_EX, GROUP, [])), now=105.0)
     assert group.everything == 365.0
     narrowed = rig.send(v3((TO_IN, GROUP, ["10.9.9.2"])), now=106.0)
+    row = {"vif": 1, "group": GROUP, "version": 3}
+    assert rig.remembered("igmp", 106.0) == [{**row, "sources": "all", "seconds_left": 260.0}]
     assert queries(narrowed) == [GROUP], "others may want all of it still"
     rig.tick(109.0)
     assert groups(rig) == [GROUP] and group.everything < 109.0
+    shown = rig.remembered("igmp", 109.0)
+    assert shown == [{**row, "sources": "10.9.9.2", "seconds_left": 257.0}]
 
 
 def test_bounds() -> None:
@@ -198,6 +205,18 @@ def test_codes(value: int) -> None:
     code = igmp.code(value)
     read = code if code < 128 else (code & 15 | 16) << ((code >> 4 & 7) + 3)
     assert read <= value < read * 1.07 + 1
+
+
+def test_a_port_that_changes() -> None:
+    rig = Rig()
+    rig.up(PORT1, 0.0)
+    rig.send(old(0x16), now=1.0)
+    assert not queries(rig.up(PORT1, 1.0)), "it has its querier"
+    quiet = msgspec.structs.replace(RED, igmp=False)
+    rig.world.live[1] = dataclasses.replace(PORT1, network=quiet)
+    assert not queries(rig.tick(40.0)) and not groups(rig)
+    assert not queries(rig.up(rig.world.live[1], 41.0))
+    assert queries(rig.up(PORT1, 42.0)) == ["0.0.0.0"]
 
 
 def mld(message: Any, src: str = VM1_LL, hlim: int = 1, dst: str = "ff02::16") -> Any:

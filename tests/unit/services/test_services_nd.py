@@ -175,6 +175,19 @@ def test_advertisements_by_time() -> None:
     assert not frames(rig.tick(9999.0), 3)
 
 
+def test_a_port_that_changes_is_told_soon() -> None:
+    rig = Rig()
+    rig.up(PORT3, 0.0)
+    assert not [one for one in frames(rig.up(PORT3, 1.0), 3) if ICMPv6ND_RA in one]
+    assert [one for one in frames(rig.tick(3.0), 3) if ICMPv6ND_RA in one]
+    later = [
+        now
+        for now in range(4, 40)
+        if any(ICMPv6ND_RA in one for one in frames(rig.tick(float(now)), 3))
+    ]
+    assert len(later) == 2, "three quickly, once more"
+
+
 def test_multicast_answers_keep_three_seconds_apart() -> None:
     rig = Rig()
     first = only(rig.send(rs("::"), now=100.0))

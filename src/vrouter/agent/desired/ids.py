@@ -48,6 +48,7 @@ class Ids:
         self._spaces: dict[str, _Space] = {}
         self._dirty: dict[tuple[str, str], Row | None] = {}
         self._old: dict[tuple[str, str], Row | None] = {}
+        self._nexts: dict[str, int] = {}
 
     def space(self, name: str, first: int, end: int) -> None:
         """Numbers `first` to `end` - 1 are given in space `name`."""
@@ -97,12 +98,6 @@ class Ids:
         if row is not None and row.released is None:
             self._put(found, Row(space, key, row.number, self._clock()))
 
-    def release_all(self, prefix: str) -> None:
-        """Release every number whose key is `prefix` or begins with `prefix` and a slash."""
-        for space in self._spaces.values():
-            for key in [one for one in space.by_key if one == prefix]:
-                self.release(space.name, key)
-
     def keys(self, space: str) -> list[str]:
         """The keys that have a number in use."""
         rows = self._spaces[space].by_key.values()
@@ -116,6 +111,7 @@ class Ids:
         """The changes are stored."""
         self._dirty.clear()
         self._old.clear()
+        self._nexts.clear()
 
     def undo(self) -> None:
         """Take the changes back."""
@@ -124,11 +120,14 @@ class Ids:
         for (name, _), row in self._old.items():
             if row is not None:
                 self._set(self._spaces[name], row)
+        for name, number in self._nexts.items():
+            self._spaces[name].next = number
         self.settle()
 
     # ---- how --------------------------------------------------------------------------
 
     def _fresh(self, space: _Space, taken: Callable[[int], bool]) -> int:
+        self._nexts.setdefault(space.name, space.next)
         while space.next < space.end:
             number = space.next
             space.next += 1

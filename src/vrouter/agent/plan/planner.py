@@ -24,11 +24,11 @@ from vrouter.agent.desired.records import (
 )
 from vrouter.agent.desired.state import DISCARD, Change, State, key_of
 from vrouter.agent.facts import Device, Facts, alone, parse
-from vrouter.agent.plan.entries import Diff, Entries, compare
+from vrouter.agent.plan.entries import Diff, Entries, PlannedMac, compare
 from vrouter.agent.plan.fabric import plan_fabric
 from vrouter.agent.plan.hosts import plan_host
 from vrouter.agent.plan.networks import plan_network, plan_tree
-from vrouter.agent.plan.numbers import Numbers
+from vrouter.agent.plan.numbers import VRF, Numbers
 from vrouter.agent.plan.stations import plan_endpoint, plan_interface, plan_route
 from vrouter.dpcore.records import IPAddress
 
@@ -66,6 +66,14 @@ class Planner:
         for entries in self._units.values():
             whole.add(entries)
         return whole
+
+    def wanted_mac(self, vrf: int, mac: bytes) -> PlannedMac | None:
+        """The bridge entry that is wanted for a MAC of a network."""
+        owner = self.ids.owner(VRF, vrf)
+        network = owner.partition("/")[2] if owner else ""
+        unit = self.state.owner("mac", network, mac.hex(":"))
+        entries = self._units.get(unit) if unit is not None else None
+        return None if entries is None else entries.bridge.get((vrf, mac))
 
     def entries_of(self, unit: Unit) -> Entries | None:
         """What a unit wants, None if it has nothing."""

@@ -8,11 +8,12 @@ alive by what its user sends, and asked after (`due`) before it is forgotten.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .base import Action, ForgetAddress, LearnAddress, Port, World
 from .facts import Address
+from .wire import ethernet
 
 PROBE_AFTER = 30.0  # seconds of silence
 PROBE_EVERY = 10.0
@@ -82,6 +83,17 @@ class Addresses:
         for key in gone:
             self._drop(key)
         return [ForgetAddress(vrf, address) for vrf, address in gone]
+
+    def rows(self, now: float) -> Iterator[Mapping[str, str | int | float]]:
+        """All of them, for people."""
+        for (vrf, address), entry in self._entries.items():
+            yield {
+                "vrf": vrf,
+                "address": str(address),
+                "mac": ethernet.text(entry.mac),
+                "vif": entry.vif,
+                "seconds_ago": round(now - entry.seen, 1),
+            }
 
     def _drop(self, key: tuple[int, Address]) -> None:
         entry = self._entries.pop(key)

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
@@ -164,4 +164,9 @@ class Service(Protocol):
         """What is due by time alone; asked about once a second."""
 
     def port_up(self, port: Port, now: float) -> Iterable[Action]:
-        """What a port that came up is sent (gratuitous ARP, router advertisement)."""
+        """What a port that came up, or whose interface or network changed, is sent (gratuitous
+        ARP, router advertisement)."""
+
+    def remembered(self, now: float) -> Iterable[Mapping[str, str | int | float]]:
+        """What it knows beside the desired state, a row for each thing, for people to see:
+        what has been learnt, joined, declined."""

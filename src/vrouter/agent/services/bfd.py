@@ -16,7 +16,7 @@ from . import facts
 from .base import Action, Port, Transmit, Trap, World
 from .bfd_session import Session
 from .packet import Packet
-from .service import PacketService
+from .service import PacketService, Row
 from .wire import bfd, ethernet, ipv4, ipv6, udp
 
 # RFC 5881, section 5: whoever is further away cannot say so
@@ -101,6 +101,19 @@ class BfdService(PacketService):
             )
             for one in self._links.values()
         ]
+
+    def remembered(self, now: float) -> Iterable[Row]:
+        """Sessions."""
+        for one in self.sessions():
+            yield {
+                "vif": one.vif,
+                "local": str(one.local),
+                "remote": str(one.remote),
+                "state": one.state,
+                "diag": one.diag,
+                "configured": int(one.configured),
+                "seconds_in_state": round(now - one.since, 1),
+            }
 
     def take(self, trap: Trap, packet: Packet) -> Iterable[Action] | None:
         """UDP to port 3784 of an address of the network's."""

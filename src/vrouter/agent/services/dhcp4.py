@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from . import facts
 from .base import Action, Port, Transmit, Trap, World
 from .packet import Packet
-from .service import PacketService, send4
+from .service import PacketService, Row, send4
 from .wire import dhcp4, ethernet, ipv4, udp
 from .wire.dhcp4 import Message
 
@@ -75,6 +75,16 @@ class Dhcp4Service(PacketService):
         for vif in [vif for vif in self.declined if self.world.port(vif) is None]:
             del self.declined[vif]
         return ()
+
+    def remembered(self, now: float) -> Iterable[Row]:
+        """Declined addresses."""
+        for vif, one in self.declined.items():
+            yield {
+                "vif": vif,
+                "declined": str(one.address),
+                "times": one.times,
+                "seconds_ago": round(now - one.last, 1),
+            }
 
     def _lease(self, port: Port) -> _Lease | str:
         """What the port is told, or why it is told nothing."""

@@ -15,7 +15,7 @@ from ipaddress import IPv6Address
 from . import facts
 from .base import Action, Port, Transmit, Trap, World
 from .packet import Packet
-from .service import PacketService, send6
+from .service import PacketService, Row, send6
 from .wire import dhcp6, ipv6, udp
 from .wire.dhcp6 import Message, Option
 from .wire.malformed import Malformed
@@ -66,7 +66,7 @@ class Dhcp6Service(PacketService):
         ip = packet.ip
         if packet.ports[1] != dhcp6.SERVER_PORT or not isinstance(ip, ipv6.IPv6):
             return None
-        message = dhcp6.read(packet.udp().payload)
+        data = packet.udp().payload
         port = trap.port
         if port is None:
             return (self.count("from the fabric"),)
@@ -74,8 +74,9 @@ class Dhcp6Service(PacketService):
             return (self.count("source is not link-local"),)
         if packet.eth.source != facts.of_interface(port.interface).mac:
             return (self.count("unknown client"),)
-        if message.kind == dhcp6.RELAY_FORWARD:
+        if data[:1] == bytes((dhcp6.RELAY_FORWARD,)):
             return (self.count("relayed"),)
+        message = dhcp6.read(data)
         self._check(message)
         client = self._client(port, packet)
         server = message.one(dhcp6.SERVER_ID)
@@ -90,6 +91,16 @@ class Dhcp6Service(PacketService):
         for vif in [vif for vif in self.declined if self.world.port(vif) is None]:
             del self.declined[vif]
         return ()
+
+    def remembered(self, now: float) -> Iterable[Row]:
+        """Declined addresses."""
+        for vif, one in self.declined.items():
+            yield {
+                "vif": vif,
+                "declined": str(one.address),
+                "times": one.times,
+                "seconds_ago": round(now - one.last, 1),
+            }
 
     def _check(self, message: Message) -> None:
         """RFC 8415, section 16: what a message must and must not have."""

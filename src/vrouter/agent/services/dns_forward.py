@@ -39,6 +39,11 @@ def of_host(path: Path = Path("/etc/resolv.conf")) -> Sequence[Server]:
     return found[:SERVERS]
 
 
+def named(addresses: Sequence[str]) -> Sequence[Server]:
+    """Servers at these addresses."""
+    return [(one, _PORT) for one in addresses[:SERVERS]]
+
+
 class HostForwarder:
     """servers: asked anew for each query, so that a change is seen."""
 

@@ -15,7 +15,7 @@ from .addresses import Addresses
 from .arp import ArpService
 from .base import Action, ForgetMac, Inject, LearnMac, Port, Trap, World
 from .packet import Packet
-from .service import PacketService
+from .service import PacketService, Row
 from .wire import arp, ethernet, ipv4
 
 AGE = 300.0  # seconds
@@ -77,6 +77,17 @@ class MacService(PacketService):
         for key in gone:
             self._drop(key)
         return [*[ForgetMac(vrf, mac) for vrf, mac in gone], *[self.count("aged") for _ in gone]]
+
+    def remembered(self, now: float) -> Iterable[Row]:
+        """Learnt MACs."""
+        for (vrf, mac), entry in self.learnt.items():
+            yield {
+                "vrf": vrf,
+                "mac": ethernet.text(mac),
+                "vif": entry.vif,
+                "moves": len(entry.moves),
+                "seconds_ago": round(now - entry.seen, 1),
+            }
 
     def _left(self, vrf: int, vif: int) -> bool:
         port = self.world.port(vif)
@@ -159,6 +170,10 @@ class AddressService(PacketService):
         """Ageing of what this, ARP and neighbour discovery have learnt."""
         gone = self._table.expire(now)
         return [*gone, *[self.count("aged") for _ in gone]]
+
+    def remembered(self, now: float) -> Iterable[Row]:
+        """Learnt addresses, whichever service learnt them."""
+        return self._table.rows(now)
 
     def _refused(self, port: Port, packet: Packet, message: arp.Arp) -> str | None:
         network = facts.of_network(port.network)

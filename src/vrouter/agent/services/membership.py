@@ -40,9 +40,14 @@ class Group:
     version: int = 3
     old_until: float = 0.0
 
+    @property
+    def until(self) -> float:
+        """How long some of it is wanted."""
+        return max(self.everything, *self.sources.values(), 0.0)
+
     def wanted(self, now: float) -> bool:
         """Whether any of it is."""
-        return self.everything > now or any(until > now for until in self.sources.values())
+        return self.until > now
 
 
 class Members:

@@ -20,7 +20,7 @@ from .membership import (
     Members,
 )
 from .packet import Packet
-from .service import PacketService
+from .service import PacketService, Row
 from .wire import ethernet, icmp, igmp, ipv4, ipv6
 
 _ALL_HOSTS = IPv4Address("224.0.0.1")
@@ -53,7 +53,7 @@ class _MulticastService(PacketService):
         actions: list[Action] = []
         for vif, querier in list(self._queriers.items()):
             port = self.world.port(vif)
-            if port is None:
+            if port is None or not self._serves(port):
                 del self._queriers[vif]
                 self.members.forget(vif)
                 continue
@@ -63,6 +63,20 @@ class _MulticastService(PacketService):
             if querier.next <= now:
                 actions += self._general(port, querier, now)
         return actions
+
+    def remembered(self, now: float) -> Iterable[Row]:
+        """Groups that are wanted, by port."""
+        for vif, groups in self.members.ports.items():
+            for address, group in groups.items():
+                yield {
+                    "vif": vif,
+                    "group": str(address),
+                    "sources": " ".join(map(str, group.sources))
+                    if group.everything <= now
+                    else "all",
+                    "version": group.version,
+                    "seconds_left": round(group.until - now, 1),
+                }
 
     def _general(self, port: Port, querier: _Querier, now: float) -> list[Action]:
         querier.sent += 1
@@ -91,6 +105,10 @@ class _MulticastService(PacketService):
                 actions += self._asks(port, group)
         return [*actions, *[self.count(one) for one in results or ["empty report"]]]
 
+    def _serves(self, port: Port) -> bool:
+        """Whether the port is to have a querier still."""
+        return True
+
     def _asks(self, port: Port, group: facts.Address | None) -> list[Action]:
         raise NotImplementedError
 
@@ -116,7 +134,12 @@ class IgmpService(_MulticastService):
 
     def port_up(self, port: Port, now: float) -> Iterable[Action]:
         """The first general query."""
-        return () if not port.network.igmp else self._starts(port, now)
+        if port.vif in self._queriers or not port.network.igmp:
+            return ()
+        return self._starts(port, now)
+
+    def _serves(self, port: Port) -> bool:
+        return port.network.igmp
 
     def _asks(self, port: Port, group: facts.Address | None) -> list[Action]:
         """From the gateway; without one from 0.0.0.0 (RFC 4541, section 2.1.1)."""

@@ -87,8 +87,9 @@ class RaService(PacketService):
         """The first of three that follow each other quickly."""
         if self.body(port) is None:
             return ()
-        timer = self._timers[port.vif] = _Timer(0, now, now)
-        return self._to_all(port, timer, now)
+        if port.vif in self._timers:
+            self._timers[port.vif].sent = 0
+        return self._to_all_soon(port, now)
 
     def body(self, port: Port) -> bytes | None:
         """What the port's network advertises; None without an IPv6 subnet."""

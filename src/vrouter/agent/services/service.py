@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
 from . import facts
@@ -11,6 +11,8 @@ from .base import Action, Count, Port, Transmit, Trap, World
 from .packet import Packet, dissect
 from .wire import ethernet, icmp, ipv4, ipv6, udp
 from .wire.malformed import Malformed
+
+Row = Mapping[str, str | int | float]
 
 
 class PacketService:
@@ -40,6 +42,10 @@ class PacketService:
         return ()
 
     def port_up(self, port: Port, now: float) -> Iterable[Action]:
+        """See base.Service."""
+        return ()
+
+    def remembered(self, now: float) -> Iterable[Row]:
         """See base.Service."""
         return ()
 

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MACs and addresses that packet services have learnt, in the tables.
+
+What is planned is never overwritten by what is learnt. A learnt address that a port uses with
+another MAC than its own (an allowed pair) has a nexthop of its own, which puts that MAC on.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import Final
+
+from vrouter.agent.desired.records import Interface
+from vrouter.agent.facts import alone
+from vrouter.agent.plan.fabric import ARP_TYPE, IPV4_TYPE
+from vrouter.agent.plan.numbers import NEXTHOP, ROUTER_MAC, VIF, VRF
+from vrouter.agent.reconcile import Reconciler
+from vrouter.agent.services.base import (
+    Action,
+    ForgetAddress,
+    ForgetMac,
+    LearnAddress,
+    LearnMac,
+)
+from vrouter.dpcore.core import DpCore
+from vrouter.dpcore.errors import NoSuchEntry
+from vrouter.dpcore.names import NhType, RouteFlag
+from vrouter.dpcore.records import IPAddress, Nexthop, Route
+
+log: Final = logging.getLogger(__name__)
+_LEARNT: Final = RouteFlag.ARP_PROXY | RouteFlag.MAC_IP_LEARNT
+
+
+class Learner:
+    """Runs in the writer's thread, as all that changes tables."""
+
+    def __init__(self, tables: Reconciler) -> None:
+        self._tables = tables
+
+    @property
+    def _core(self) -> DpCore:
+        return self._tables.core
+
+    def act(self, action: Action) -> None:
+        """Carry out one of the four actions of learning."""
+        with self._core.lock():
+            match action:
+                case LearnMac():
+                    self._learn_mac(action)
+                case ForgetMac():
+                    self._forget_mac(action.vrf, action.mac)
+                case LearnAddress():
+                    self._learn_address(action)
+                case ForgetAddress():
+                    self._forget_address(action.vrf, action.address)
+                case _:
+                    log.error("this is nothing to learn: %s", action)
+        self._tables.keep_numbers()
+
+    def _interface(self, vif: int) -> Interface | None:
+        owner = self._tables.ids.owner(VIF, vif)
+        name = owner.partition("/")[2] if owner else ""
+        entries = self._tables.planner.entries_of((Interface.kind, name))
+        if entries is None or vif not in entries.vif:
+            return None
+        return self._tables.state.get(Interface, name)
+
+    def _planned(self, vrf: int, what: str, value: str) -> bool:
+        owner = self._tables.ids.owner(VRF, vrf)
+        network = owner.partition("/")[2] if owner else ""
+        return self._tables.state.owner(what, network, value) is not None
+
+    def _learn_mac(self, action: LearnMac) -> None:
+        interface = self._interface(action.vif)
+        if interface is None or action.mac == ROUTER_MAC:
+            return
+        if self._planned(action.vrf, "mac", action.mac.hex(":")):
+            self._tables.write_planned_mac(action.vrf, action.mac)
+            return
+        nexthop = self._tables.ids.get(NEXTHOP, f"interface/{interface.name}/l2")
+        if nexthop is not None:
+            # this clears the marks New and Moved
+            self._core.bridge.put(action.vrf, action.mac, nexthop)
+
+    def _forget_mac(self, vrf: int, mac: bytes) -> None:
+        if mac == ROUTER_MAC or self._planned(vrf, "mac", mac.hex(":")):
+            return
+        with suppress(NoSuchEntry):
+            self._core.bridge.delete(vrf, mac)
+
+    def _learn_address(self, action: LearnAddress) -> None:
+        interface = self._interface(action.vif)
+        prefix = alone(action.address)
+        if interface is None or self._planned(action.vrf, "route", str(prefix)):
+            return
+        key = f"interface/{interface.name}"
+        bridged = self._tables.ids.get(NEXTHOP, f"{key}/l2")
+        routed = self._tables.ids.get(NEXTHOP, f"{key}/l3")
+        if bridged is None or routed is None:
+            return
+        if action.mac.hex(":") != interface.mac:
+            routed = self._own_nexthop(f"{key}/l3/{action.mac.hex(':')}", action)
+            if not self._planned(action.vrf, "mac", action.mac.hex(":")):
+                self._core.bridge.put(action.vrf, action.mac, bridged)
+        entry = self._core.bridge.get(action.vrf, action.mac)
+        self._core.routes_of(prefix).put(
+            Route(
+                vrf=action.vrf,
+                prefix=prefix,
+                nh=routed,
+                flags=_LEARNT,
+                bridge=0 if entry is None else entry.index,
+            )
+        )
+
+    def _own_nexthop(self, key: str, action: LearnAddress) -> int:
+        nexthop = Nexthop(
+            id=self._tables.ids.give(NEXTHOP, key),
+            type=NhType.ENCAP,
+            vrf=action.vrf,
+            oif=action.vif,
+            encap_family=ARP_TYPE,
+            rewrite=action.mac + ROUTER_MAC + IPV4_TYPE,
+        )
+        return self._core.nexthops.put(nexthop).id
+
+    def _forget_address(self, vrf: int, address: IPAddress) -> None:
+        prefix = alone(address)
+        table = self._core.routes_of(prefix)
+        route = table.get(vrf, prefix)
+        if route is None or not route.flags & RouteFlag.MAC_IP_LEARNT:
+            return
+        table.delete(vrf, prefix)
+        owner = self._tables.ids.owner(NEXTHOP, route.nh)
+        if owner is None or owner.count("/") < 3:
+            return  # the port's own
+        tables = (self._core.inet, self._core.inet6)
+        if any(one.nh == route.nh for table in tables for one in table.items(vrf)):
+            return
+        entry = self._core.bridge.by_index(route.bridge) if route.bridge else None
+        if entry is not None:
+            self._forget_mac(vrf, entry.mac)
+        with suppress(NoSuchEntry):
+            self._core.nexthops.delete(route.nh)
+        self._tables.ids.release(NEXTHOP, owner)
