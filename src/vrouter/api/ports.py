@@ -91,8 +91,10 @@ class Ports:
             if self._facade.source("interface", one.name) == "port" and one.name not in self._ports
         ]
         async with self._lock:
-            if gone:
+            try:
                 await self._facade.delete(gone)
+            except VrouterError as error:
+                log.warning("ports without a file stay: %s", error)
             await self._realize_all(list(self._ports.values()))
         self._start(self._look_after())
 
