@@ -121,7 +121,11 @@ def test_slow_clients_block_nobody(loaded: Instance, monkeypatch: pytest.MonkeyP
 
 def test_too_many_connections_by_tcp_leave_the_socket_open(loaded: Instance) -> None:
     with served(loaded):
-        many = [socket.create_connection(("127.0.0.1", 8085)) for _ in range(300)]
+        many = [
+            socket.create_connection(("127.0.0.1", port))
+            for port in (8085, 9091)
+            for _ in range(300)
+        ]
         assert client.call(str(loaded.run_dir / "api.sock"), "GET", "/v1")[0] == 200
         for one in many:
             one.close()
