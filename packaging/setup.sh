@@ -44,12 +44,16 @@ missing_for_tests() {
     have iptables || echo iptables
     have dnsmasq || echo dnsmasq-base
     have dhclient || echo isc-dhcp-client
-    have busybox || echo busybox
+    have busybox || echo busybox-static
     # packet services: clients of DHCP, DNS and router discovery
     have dhcpcd || echo dhcpcd-base
     have dig || echo bind9-dnsutils
     have rdisc6 || echo ndisc6
     have ifup || echo ifupdown
+    # containers by CNI, and what to compare with
+    have podman || echo podman
+    have runc || echo runc
+    [ -x /usr/lib/cni/bridge ] || echo containernetworking-plugins
     have systemd-analyze || echo systemd
 }
 

@@ -78,3 +78,16 @@ def test_figures_side_by_side(tmp_path: Path) -> None:
     assert done.stdout.count("iperf3 alone: over a plain veth pair") == 4
     left = [*netns.names(), *state.ids()]
     assert not [name for name in left if name.startswith(f"bench-{done.pid}-")]
+
+
+def test_cni_side_by_side(tmp_path: Path) -> None:
+    file = tmp_path / "cni.json"
+    command = [sys.executable, str(ROOT / "bench/cni.py"), "--rounds", "1", "--containers", "3"]
+    done = subprocess.run(
+        [*command, "--json", str(file)], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    for what in ("one at a time", "3 at once"):
+        assert all(found[what][name] > 0 for name in ("vrouter-cni", "bridge"))
+    assert not [one for one in netns.names() if one.startswith("cni")]

@@ -42,7 +42,6 @@ _SETTLE: Final = 0.02  # seconds: events come in crowds
 _RETRY: Final = 5.0
 _NEIGHBOURS: Final = 3  # seconds
 _ETHERNET_MTU: Final = 1500
-_VXLAN_OVERHEAD: Final = 8 + 8 + 14  # UDP, VXLAN (RFC 7348), the inner Ethernet header
 
 
 def database(instance: Instance) -> Path:
@@ -333,13 +332,10 @@ class Agent:
         ]
 
     def mtu(self, network: Network) -> int:
-        """The network's MTU, or what fits the fabric under the largest header (VXLAN's)."""
-        fabric = self.tables.facts.fabric
-        if network.mtu or fabric is None:
-            return network.mtu or _ETHERNET_MTU
-        source = fabric.source(6) if fabric.source(4) is None else fabric.source(4)
-        outer = 40 if source is not None and source.version == 6 else 20
-        return watch.read_mtu(fabric.vhost.name) - outer - _VXLAN_OVERHEAD
+        """The MTU that ports of a network are told, by DHCP or by CNI."""
+        vrf = self.tables.ids.get(VRF, f"network/{network.name}")
+        told = 0 if vrf is None or self._world is None else self._world.mtu(vrf)
+        return told or network.mtu or _ETHERNET_MTU
 
     @property
     def ready(self) -> bool:

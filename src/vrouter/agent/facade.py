@@ -84,7 +84,8 @@ class Facade(Protocol):
         when another object still needs one of them."""
 
     async def apply(self, records: Iterable[Record], *, dry_run: bool = False) -> Outcome:
-        """Make `records` all that is of source "file"; others stay. Raises Rejected."""
+        """Make `records` all that is of source "file"; others stay, but an interface that a port
+        made gives way to one of its UUID, which keeps the port's device. Raises Rejected."""
 
     def get(self, kind: type[R], name: str) -> R | None:
         """One object."""

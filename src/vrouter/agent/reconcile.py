@@ -17,6 +17,7 @@ from typing import Final
 from vrouter.agent import watch
 from vrouter.agent.apply import Applier, MacKey
 from vrouter.agent.desired.ids import Ids
+from vrouter.agent.desired.ports import with_ports
 from vrouter.agent.desired.records import KINDS, Host, Interface, Network, Record
 from vrouter.agent.desired.state import Change, Key, State
 from vrouter.agent.desired.store import Store
@@ -208,9 +209,9 @@ class Reconciler:
 
     def apply_file(self, records: Iterable[Record], *, dry_run: bool) -> Outcome:
         """Make `records` all that is of source "file"."""
-        puts = list(records)
+        puts, way = with_ports(self.state, records)
         named = {(one.kind, one.name) for one in puts}
-        gone = [key for key in self.state.keys("file") if key not in named]
+        gone = [key for key in (*self.state.keys("file"), *way) if key not in named]
         return self.change(puts, gone, "file", dry_run=dry_run)
 
     def _plan(self, change: Change) -> Step:

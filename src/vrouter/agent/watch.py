@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import socket
 import struct
 from collections.abc import Callable, Iterable
@@ -37,7 +36,6 @@ _GROUPS: Final = (
     | rtmgrp.RTMGRP_IPV6_ROUTE
 )
 _BUFFER: Final = 4 << 20
-_SIOCGIFMTU: Final = 0x8921
 _MAIN, _LOCAL = 254, 255
 _UNICAST, _LOCAL_TYPE, _BROADCAST = 1, 2, 3
 _NDA_DST, _NDA_FLAGS_EXT = 1, 15
@@ -55,14 +53,6 @@ def read_devices() -> dict[str, Device]:
     """All netdevices, by name."""
     with Netlink() as links:
         return {link.name: device_of(link) for link in links.links()}
-
-
-def read_mtu(name: str) -> int:
-    """The MTU of a netdevice (SIOCGIFMTU, netdevice(7)). Raises OSError when it is gone."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        request = struct.pack("=16si20x", name.encode(), 0)
-        answer = fcntl.ioctl(sock.fileno(), _SIOCGIFMTU, request)
-    return int(struct.unpack_from("=i", answer, 16)[0])
 
 
 def read_device(name: str, links: Netlink | None = None) -> Device | None:

@@ -47,8 +47,9 @@ class DesiredApi:
     async def _apply(self, request: Request) -> Response:
         dry_run = _flag(request, "dry_run")
         found = load.read(_table(await bodies.read(request)))
-        async with self._ports.bound(found, dry_run=dry_run) as records:
-            outcome = await self._facade.apply(records, dry_run=dry_run)
+        outcome = await self._facade.apply(found, dry_run=dry_run)
+        if not dry_run:
+            await self._ports.retry()
         return json_response({**_told(outcome), "dry_run": dry_run})
 
     async def _list(self, request: Request) -> Response:

@@ -230,15 +230,12 @@ class Ports:
             log.warning("stale ports stay: %s", error)
 
     @asynccontextmanager
-    async def bound(
-        self, records: Iterable[Record], *, dry_run: bool = False
-    ) -> AsyncIterator[list[Record]]:
+    async def bound(self, records: Iterable[Record]) -> AsyncIterator[list[Record]]:
         """`records` with the devices that ports give them, so that replacing an interface of
         the desired state does not take its device away for a moment.
 
-        An interface that a port had made by itself gives way to one of its UUID for the block
-        (not in a dry run), and for good if that does not raise. What waits is tried again
-        afterwards.
+        An interface that a port had made by itself gives way to one of its UUID for the block,
+        and for good if that does not raise. What waits is tried again afterwards.
         """
         async with self._lock:
             bound = [self._bound(one) if isinstance(one, Interface) else one for one in records]
@@ -247,7 +244,6 @@ class Ports:
             own = [self._facade.by_uuid(Interface, uuid) for uuid in uuids if uuid in self._ports]
             way = [one for one in own if one is not None and (one.kind, one.name) not in named]
             way = [one for one in way if self._facade.source(one.kind, one.name) == "port"]
-            way = [] if dry_run else way
             if way:
                 await self._facade.delete([(one.kind, one.name) for one in way])
             try:
@@ -378,7 +374,7 @@ def view(
         "vmi-uuid": interface.uuid or interface.name,
         "instance-id": interface.vm_uuid,
         "display-name": interface.vm,
-        "vn-id": network.uuid if network is not None else "",
+        "vn-id": (network.uuid if network is not None else "") or data.get("vn-id", ""),
         "vn-name": interface.network,
         "vm-project-id": interface.project,
         "mac-address": interface.mac,

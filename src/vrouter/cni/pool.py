@@ -23,7 +23,8 @@ def allocate(
     facade: Facade, network: Network, request: Request, reserved: Iterable[tuple[str, str]]
 ) -> tuple[str, ...]:
     """An address of each IP version that the network has subnets of: the one wished, else the
-    first free one. reserved: (network, address) of those that are being given at the moment.
+    first free one; none of a version that `ranges` names no range of. reserved: (network,
+    address) of those that are being given at the moment.
 
     Raises CniError: none is free, or what is wished cannot be had.
     """
@@ -41,9 +42,13 @@ def allocate(
             for subnet, record in zip(subnets, network.subnets, strict=True)
             if subnet.version == version
         ]
-        if mine:
-            wishes = [one for one in request.ips if one.version == version]
+        wishes = [one for one in request.ips if one.version == version]
+        ranged = not request.ranges or any(one.version == version for one, _ in request.ranges)
+        if mine and (ranged or wishes):
             found.append(str(_pick(mine, wishes, taken, request, network.name)))
+    if subnets and not found:
+        why = f"ranges: none is of an IP version that network {network.name} has a subnet of"
+        raise CniError(INVALID_CONFIG, why)
     return tuple(found)
 
 

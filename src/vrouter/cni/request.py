@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from vrouter.dpcore.records import IPAddress, IPNetwork
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
@@ -57,15 +59,32 @@ class Request:
     valid: tuple[tuple[str, str], ...] = field(default=())
 
 
-def parse(data: object) -> Request:
-    """Read what the shim sends: {env, config, netns_fd, netns_id}. Raises CniError."""
-    if not isinstance(data, dict) or set(data) - {"env", "config", "netns_fd", "netns_id"}:
-        raise CniError(UNDECODABLE, "the request is not one of vrouter-cni")
-    env, config = data.get("env"), data.get("config")
-    if not isinstance(env, dict) or not all(isinstance(v, str) for v in env.values()):
-        raise CniError(INVALID_ENVIRONMENT, "env: expected a table of texts")
+def split(body: bytes) -> tuple[dict[str, str], bytes]:
+    """(environment, stdin) of what the shim sends: KEY=VALUE, NUL after each, NUL, stdin."""
+    head, nul, stdin = body.partition(b"\0\0")
+    try:
+        parts = [part.partition("=") for part in head.decode().split("\0")]
+    except UnicodeDecodeError:
+        raise CniError(INVALID_ENVIRONMENT, "the environment is not UTF-8") from None
+    if not nul or not all(key and equals for key, equals, _ in parts):
+        raise CniError(INVALID_ENVIRONMENT, "the request is not one of vrouter-cni")
+    return {key: value for key, _, value in parts}, stdin
+
+
+def decode(stdin: bytes) -> dict[str, Any]:
+    """The network configuration. Raises CniError."""
+    try:
+        config = msgspec.json.decode(stdin)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        why = f"the network configuration on stdin is no JSON: {error}"
+        raise CniError(UNDECODABLE, why) from None
     if not isinstance(config, dict):
-        raise CniError(UNDECODABLE, "config: expected the network configuration")
+        raise CniError(UNDECODABLE, "the network configuration on stdin is no JSON object")
+    return config
+
+
+def parse(env: dict[str, str], config: dict[str, Any]) -> Request:
+    """What a runtime wants. Raises CniError."""
     command, version = env.get("CNI_COMMAND", ""), config.get("cniVersion")
     if version not in VERSIONS:
         raise CniError(
@@ -90,10 +109,10 @@ def parse(data: object) -> Request:
         return basics
     if command == "GC":
         return _changed(basics, valid=_attachments(config))
-    return _attachment(basics, env, config, data)
+    return _attachment(basics, env, config)
 
 
-def _attachment(basics: Request, env: dict[str, str], config: Any, data: Any) -> Request:
+def _attachment(basics: Request, env: dict[str, str], config: Any) -> Request:
     """ADD, DEL and CHECK are about one interface of one container."""
     command = basics.command
     args = _args(env.get("CNI_ARGS", ""))
@@ -115,8 +134,8 @@ def _attachment(basics: Request, env: dict[str, str], config: Any, data: Any) ->
         basics,
         container=_environment_name(env, "CNI_CONTAINERID"),
         ifname=_ifname(env),
-        netns=_paths(data.get("netns_fd"), path),
-        netns_id=_netns_id(data.get("netns_id")),
+        netns=_paths(env.get("VROUTER_NETNS_FD", ""), path),
+        netns_id=_netns_id(env.get("VROUTER_NETNS_ID", "")),
         mac=wished,
         ips=_ips(runtime.get("ips"), args.get("IP", "")),
         hostname=_hostname(args),
@@ -165,23 +184,20 @@ def _args(text: str) -> dict[str, str]:
     return found
 
 
-def _paths(fd: object, path: str) -> tuple[str, ...]:
+def _paths(fd: str, path: str) -> tuple[str, ...]:
     """The shim's file first: its path is the agent's only when both see the same mounts."""
-    if fd is not None and (
-        not isinstance(fd, str) or re.fullmatch(r"/proc/\d+/fd/\d+", fd, re.ASCII) is None
-    ):
-        raise CniError(INVALID_ENVIRONMENT, "netns_fd: expected /proc/PID/fd/FD")
-    if "\0" in path:
-        raise CniError(INVALID_ENVIRONMENT, "CNI_NETNS: expected a path")
+    if fd and re.fullmatch(r"/proc/\d+/fd/\d+", fd, re.ASCII) is None:
+        raise CniError(INVALID_ENVIRONMENT, "VROUTER_NETNS_FD: expected /proc/PID/fd/FD")
     return tuple(filter(None, (fd, path)))
 
 
-def _netns_id(value: object) -> tuple[int, int] | None:
-    if value is None:
+def _netns_id(text: str) -> tuple[int, int] | None:
+    if not text:
         return None
-    if not isinstance(value, list) or len(value) != 2 or not all(type(x) is int for x in value):
-        raise CniError(INVALID_ENVIRONMENT, "netns_id: expected [device, inode]")
-    return value[0], value[1]
+    if re.fullmatch(r"\d{1,20}:\d{1,20}", text, re.ASCII) is None:
+        raise CniError(INVALID_ENVIRONMENT, "VROUTER_NETNS_ID: expected DEVICE:INODE")
+    device, _, inode = text.partition(":")
+    return int(device), int(inode)
 
 
 def _mac(value: object) -> str:

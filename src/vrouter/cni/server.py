@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import msgspec
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
@@ -23,7 +24,7 @@ from starlette.routing import Route
 from vrouter.agent.desired.records import Interface, Network
 from vrouter.agent.facade import Facade
 from vrouter.api import bodies
-from vrouter.api.errors import ApiError, json_response
+from vrouter.api.errors import ApiError
 from vrouter.api.guard import peer_uid
 from vrouter.cni import pool, result, wire
 from vrouter.cni.request import (
@@ -34,7 +35,9 @@ from vrouter.cni.request import (
     UNAVAILABLE,
     CniError,
     Request,
+    decode,
     parse,
+    split,
 )
 from vrouter.dpcore.errors import Busy, VrouterError
 
@@ -42,6 +45,7 @@ T = TypeVar("T")
 _SPACE = uuid.UUID("9b0c2c3a-5b9e-4f51-8f7e-0c1d2a6f7c11")
 _MAX_PART = 40
 THREADS = 8
+_FAILED = 422  # what the shim takes for an error that it prints
 
 
 class CniApi:
@@ -64,21 +68,26 @@ class CniApi:
     async def _post(self, request: HttpRequest) -> Response:
         if peer_uid(request.scope) != 0:
             raise ApiError(403, "CNI is for root, by the unix socket")
-        return json_response(await self.handle(await bodies.read(request)))
+        failed, told = await self.handle(await request.body())
+        text = b"" if told is None else msgspec.json.encode(told)
+        return Response(text, _FAILED if failed else 200, media_type="application/json")
 
-    async def handle(self, data: object) -> dict[str, Any]:
-        """{result} or {error} of what the shim sent; never raises for what is in it."""
-        config = data.get("config") if isinstance(data, dict) else None
-        version = config.get("cniVersion") if isinstance(config, dict) else None
+    async def handle(self, body: bytes) -> tuple[bool, Any]:
+        """Whether what the shim sent fails, and the result or the error; never raises for what
+        is in it."""
+        version: object = None
         try:
+            environment, stdin = split(body)
+            config = decode(stdin)
+            version = config.get("cniVersion")
             try:
-                return {"result": await self._run(parse(data))}
+                return False, await self._run(parse(environment, config))
             except Busy as error:
                 raise CniError(TRY_AGAIN, str(error)) from None
             except VrouterError as error:
                 raise CniError(REFUSED, str(error)) from None
         except CniError as error:
-            return {"error": result.error(version, error)}
+            return True, result.error(version, error)
 
     async def _run(self, request: Request) -> Any:
         if not self._facade.ready:

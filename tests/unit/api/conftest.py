@@ -29,6 +29,36 @@ BLUE = Network(
     ),
 )
 
+ONE = "00000000-0000-0000-0000-000000000001"
+TWO = "00000000-0000-0000-0000-000000000002"
+VM = "00000000-0000-0000-0000-0000000000aa"
+PORT: dict[str, Any] = {
+    "id": ONE,
+    "instance-id": VM,
+    "vn-id": NET,
+    "vm-project-id": "b168ea26fa0c49c1a84e1566d9565fa5",
+    "display-name": "vm1",
+    "ip-address": "10.1.1.1",
+    "ip6-address": "fd00:10:1:1:0::1",
+    "system-name": "tap1",
+    "mac-address": "02:00:0A:01:01:01",
+    "type": 0,
+    "rx-vlan-id": -1,
+    "tx-vlan-id": -1,
+}
+VM_BODY = {
+    "time": "now",
+    "vm-id": "c0ffee",
+    "vm-uuid": VM,
+    "vm-name": "pod",
+    "host-ifname": "tapc0ffee",
+    "vm-ifname": "eth0",
+    "vm-namespace": "/proc/5/ns/net",
+    "vn-uuid": NET,
+    "vmi-uuid": ONE,
+}
+CONF = {"cniVersion": "1.1.0", "name": "pods", "type": "vrouter-cni", "network": "blue"}
+
 
 class Api:
     """An application with all that is behind it, and a loop to run it in."""

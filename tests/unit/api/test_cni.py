@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.system.helpers import unique
-from tests.unit.api.conftest import BLUE, Api
+from tests.unit.api.conftest import BLUE, CONF, Api
 
 from vrouter.agent.desired.records import Interface, Network, Subnet
 from vrouter.cni import shim
@@ -21,7 +21,6 @@ from vrouter.cni.request import VERSIONS
 from vrouter.host import netns as spaces
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes namespaces")
-CONF = {"cniVersion": "1.1.0", "name": "pods", "type": "vrouter-cni", "network": "blue"}
 
 
 class Runtime:
@@ -32,9 +31,9 @@ class Runtime:
         self.spaces: list[str] = []
         monkeypatch.setattr(shim, "_ask", self._ask)
 
-    def _ask(self, path: str, request: dict[str, object], command: str) -> dict[str, object]:
-        answer: dict[str, object] = self.api.ask("POST", "/cni", request).json
-        return answer
+    def _ask(self, path: str, body: bytes, command: str) -> tuple[bytes, str]:
+        answer = self.api.ask("POST", "/cni", body)
+        return str(answer.status).encode(), answer.text
 
     def space(self) -> str:
         name = unique("cni")
@@ -233,26 +232,38 @@ def test_addresses_end(cni: Runtime) -> None:
     )
 
 
+def test_ranges_of_one_ip_version(cni: Runtime) -> None:
+    code, result = cni("ADD", cni.space(), {**CONF, "ranges": ["10.1.1.64/26"]})
+    assert code == 0 and [one["address"] for one in result["ips"]] == ["10.1.1.64/24"]
+    assert cni("ADD", cni.space(), {**CONF, "ranges": ["10.9.0.0/24"]}, CNI_CONTAINERID="c2")[1][
+        "code"
+    ] == 100  # fmt: skip
+    v4 = Network(name="v4", subnets=(Subnet(prefix="10.8.0.0/24"),))
+    cni.api.run(cni.api.facade.put([v4], "file"))
+    conf = {**CONF, "network": "v4", "ranges": ["fd00::/64"]}
+    assert cni("ADD", cni.space(), conf, CNI_CONTAINERID="c3")[1]["code"] == 7
+
+
 def test_parallel_adds_share_nothing(cni: Runtime) -> None:
     places = [cni.space() for _ in range(16)]
 
-    async def all_at_once() -> list[dict[str, Any]]:
-        def request(number: int, space: str) -> dict[str, Any]:
-            env = {
-                "CNI_COMMAND": "ADD",
-                "CNI_CONTAINERID": f"c{number}",
-                "CNI_IFNAME": "eth0",
-                "CNI_NETNS": space,
-            }
-            return {"env": env, "config": CONF}
+    async def all_at_once() -> list[tuple[bool, Any]]:
+        def request(number: int, space: str) -> bytes:
+            env = (
+                "CNI_COMMAND=ADD",
+                f"CNI_CONTAINERID=c{number}",
+                "CNI_IFNAME=eth0",
+                f"CNI_NETNS={space}",
+            )
+            return "\0".join([*env, "", json.dumps(CONF)]).encode()
 
         work = [cni.api.cni.handle(request(n, space)) for n, space in enumerate(places)]
         again = [cni.api.cni.handle(request(0, places[0])) for _ in range(4)]
         return list(await asyncio.gather(*work, *again))
 
     found = cni.api.run(all_at_once())
-    assert all("result" in one for one in found), found
-    addresses = {one["result"]["ips"][0]["address"] for one in found}
+    assert not any(failed for failed, _ in found), found
+    addresses = {told["ips"][0]["address"] for _, told in found}
     assert len(addresses) == 16 and len(cni.api.facade.all(Interface)) == 16
     assert not cni.api.cni._busy and not cni.api.cni._reserved
 

@@ -139,4 +139,6 @@ def test_unknown_paths_and_methods(api: Api) -> None:
 def test_cni_is_for_root_by_the_socket(api: Api) -> None:
     assert tcp(api, "POST", "/cni", {}, **SECRET) == 403
     assert api.ask("POST", "/cni", {}, client=("unix", 1000)).status == 403
-    assert api.ask("POST", "/cni", {}).json["error"]["code"] == 4
+    assert api.ask("POST", "/cni", {}).json["code"] == 4
+    assert api.ask("POST", "/cni", b"CNI_COMMAND=ADD\0\0{}").json["code"] == 1
+    assert api.ask("POST", "/cni", b"\xff=1\0\0{}").json["code"] == 4

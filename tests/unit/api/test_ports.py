@@ -9,27 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.api.conftest import NET, Api
+from tests.unit.api.conftest import ONE, PORT, TWO, VM, VM_BODY, Api
 
 from vrouter.agent.desired.records import Interface, Network
-
-ONE = "00000000-0000-0000-0000-000000000001"
-TWO = "00000000-0000-0000-0000-000000000002"
-VM = "00000000-0000-0000-0000-0000000000aa"
-PORT: dict[str, Any] = {
-    "id": ONE,
-    "instance-id": VM,
-    "vn-id": NET,
-    "vm-project-id": "b168ea26fa0c49c1a84e1566d9565fa5",
-    "display-name": "vm1",
-    "ip-address": "10.1.1.1",
-    "ip6-address": "fd00:10:1:1:0::1",
-    "system-name": "tap1",
-    "mac-address": "02:00:0A:01:01:01",
-    "type": 0,
-    "rx-vlan-id": -1,
-    "tx-vlan-id": -1,
-}
 
 
 def without(key: str) -> dict[str, Any]:
@@ -233,19 +215,6 @@ def test_stale_ports_go_after_a_sync(tmp_path: Path) -> None:
         assert [path.name for path in api.folder.iterdir()] == [ONE]
     finally:
         api.close()
-
-
-VM_BODY = {
-    "time": "now",
-    "vm-id": "c0ffee",
-    "vm-uuid": VM,
-    "vm-name": "pod",
-    "host-ifname": "tapc0ffee",
-    "vm-ifname": "eth0",
-    "vm-namespace": "/proc/5/ns/net",
-    "vn-uuid": NET,
-    "vmi-uuid": ONE,
-}
 
 
 def test_a_container_by_vm(api: Api) -> None:
