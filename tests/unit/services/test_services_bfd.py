@@ -71,9 +71,13 @@ def test_silence_is_down_after_three_intervals_and_forgotten_after_a_minute() ->
     actions = rig.tick(4.0)
     assert "bfd: down" in results(actions)
     assert [one.diag for one in rig.get("bfd").sessions()] == [1]
+    assert not [one for one in frames(rig.tick(6.0)) if BFD in one], "it is passive again"
+    again = only(rig.send(bfd(my_discriminator=77), now=7.0))
+    assert (again[BFD].sta, again[BFD].your_discriminator) == (INIT, 77)
+    assert "bfd: down" in results(rig.tick(11.0))
     rig.tick(30.0)
     assert states(rig) == ["down"]
-    rig.tick(64.0)
+    rig.tick(71.0)
     assert states(rig) == []
 
 
