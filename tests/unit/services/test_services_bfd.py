@@ -81,6 +81,16 @@ def test_silence_is_down_after_three_intervals_and_forgotten_after_a_minute() ->
     assert states(rig) == []
 
 
+def test_the_other_side_says_how_patient_to_be() -> None:
+    """Its multiplier times the longer of our receive and its send interval (RFC 5880, 6.8.4)."""
+    rig = allowing()
+    slow: Any = {"detect_mult": 5, "min_tx_interval": 2_000_000}
+    mine = only(rig.send(bfd(**slow), now=0.0))[BFD].my_discriminator
+    rig.send(bfd(UP, your_discriminator=mine, **slow), now=1.0)
+    assert "bfd: down" not in results(rig.tick(10.9))
+    assert "bfd: down" in results(rig.tick(11.0))
+
+
 def test_the_other_side_goes_down() -> None:
     for state, diag in ((DOWN, 3), (0, 3)):
         rig = allowing()

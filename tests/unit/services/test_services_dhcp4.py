@@ -235,6 +235,14 @@ def test_subnets_without_gateway() -> None:
     assert told(sent)[6] == bytes((9, 9, 9, 9))
 
 
+def test_the_narrowest_subnet_is_the_ports() -> None:
+    wide = Subnet(prefix="10.0.0.0/8", gateway="10.0.0.1")
+    rig = Rig()
+    network = msgspec.structs.replace(PORT1.network, subnets=(wide, *PORT1.network.subnets))
+    rig.world.live[1] = dataclasses.replace(PORT1, network=network)
+    assert told(only(rig.send(message("discover"))))[1] == bytes((255, 255, 255, 0))
+
+
 def test_no_answer_where_none_is_wanted() -> None:
     rig = Rig()
     off = Network(name="red", subnets=(Subnet(prefix="10.1.1.0/24", dhcp=False),))
