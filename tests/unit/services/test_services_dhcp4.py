@@ -202,6 +202,7 @@ def test_client_id_and_relay_information_come_back() -> None:
     packet = message("discover", ("client_id", b"\x01abc"), (82, b"\x01\x02xy"), asked(1))
     options = told(only(Rig().send(packet)))
     assert (options[61], options[82]) == (b"\x01abc", b"\x01\x02xy")
+    assert list(options)[-1] == 82, "RFC 3046, section 2.2"
 
 
 def test_an_answer_keeps_to_the_clients_room() -> None:
