@@ -48,6 +48,8 @@ VM1, VM2 = "02:00:0a:01:01:01", "02:00:0a:01:01:02"
 # what vm4 makes of its MAC by itself
 SLAAC = "fd00:10:1:1:0:aff:fe01:101"
 LEASE, MTU = 60, 1380
+# an allowed address pair of vm1 and vm2
+SHARED, SHARED6 = "10.1.1.100/32", "fd00:10:1:1::100/128"
 
 
 def wanted(lab: Lab) -> dict[str, Any]:
@@ -60,6 +62,8 @@ def wanted(lab: Lab) -> dict[str, Any]:
         if network["name"] == "red":
             network["subnets"][1]["dhcp"] = False
     for interface in state["interface"]:
+        if interface["name"] in ("vm1", "vm2"):
+            interface["allowed_address_pairs"] = [{"prefix": SHARED}, {"prefix": SHARED6}]
         if interface["name"] == "vm4":
             interface["addresses"] = [interface["addresses"][0], SLAAC]
     return state
@@ -337,3 +341,57 @@ def test_a_trace_shows_the_gateway(vm1_with_addresses: Lab) -> None:
         assert helper.answered(lab, "vm1", "10.1.1.3") == 5
     finally:
         call(lab, "vm1", "ip route del 10.1.1.3/32")
+
+
+def take_over(lab: Lab, vm: str) -> None:
+    """As keepalived does: the addresses, and a gratuitous ARP and advertisement of them."""
+    for command in (
+        f"ip address add {SHARED} dev eth0",
+        f"ip address add {SHARED6} dev eth0 nodad",
+    ):
+        call(lab, vm, command)
+    mac = VM1 if vm == "vm1" else VM2
+    address, address6 = SHARED.partition("/")[0], SHARED6.partition("/")[0]
+    advert = ICMPv6ND_NA(tgt=address6, R=0, S=0, O=1) / ICMPv6NDOptDstLLAddr(lladdr=mac)
+    with Wire(lab, vm) as wire:
+        said = ARP(op=1, hwsrc=mac, psrc=address, pdst=address)
+        wire.send(bytes(Ether(src=mac, dst="ff:ff:ff:ff:ff:ff") / said))
+        to_all = Ether(src=mac, dst="33:33:00:00:00:01") / IPv6(src=address6, dst="ff02::1")
+        wire.send(bytes(to_all / advert))
+
+
+def test_a_shared_address_moves_between_vms(vm1_with_addresses: Lab) -> None:
+    """An allowed address pair of both: whoever says that it has it, gets what is sent to it."""
+    lab = vm1_with_addresses
+    forget_addresses(lab, "vm2")
+    call(lab, "vm2", "ip address add 10.1.1.2/24 dev eth0")
+    call(lab, "vm2", "ip address add fd00:10:1:1::2/64 dev eth0 nodad")
+    address, address6 = SHARED.partition("/")[0], SHARED6.partition("/")[0]
+    take_over(lab, "vm1")
+    wait_until(lambda: holder(lab, address) == holder(lab, address6) == lab.vm("vm1").tap)
+    for one in (address, address6):
+        assert helper.answered(lab, "vm2", one) == 5, one
+    for one in (SHARED, SHARED6):
+        call(lab, "vm1", f"ip address del {one} dev eth0")
+    helper.kill(lab, "h1")
+    start_agent(lab)
+    assert holder(lab, address) == holder(lab, address6) == lab.vm("vm1").tap
+    take_over(lab, "vm2")
+    wait_until(lambda: holder(lab, address) == holder(lab, address6) == lab.vm("vm2").tap)
+    for one in (address, address6):
+        assert helper.answered(lab, "vm1", one) == 5, one
+    for one in (SHARED, SHARED6):
+        call(lab, "vm2", f"ip address del {one} dev eth0")
+    helper.kill(lab, "h1")
+    start_agent(lab)  # it knows what the one before had learnt, and that it is not so any more
+    wait_until(lambda: not holder(lab, address) and not holder(lab, address6), seconds=90)
+
+
+def holder(lab: Lab, address: str) -> str:
+    """The device of the vif that a host route of blue leads to; "" without one."""
+    entries = helper.tables(lab, "h1")
+    for (_, prefix), route in entries.route.items():
+        if str(prefix.network_address) == address and prefix.prefixlen == prefix.max_prefixlen:
+            vif = entries.vif.get(entries.nexthop[route.nh].oif or -1)
+            return vif.name if vif is not None else ""
+    return ""

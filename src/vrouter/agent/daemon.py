@@ -87,6 +87,7 @@ class Agent:
         limits = Limits(self.config.services.rate, self.config.services.burst)
         self._pkt0 = Pkt0(fd, self._world, self._services(self._world), self._learn, limits)
         self._refresh(record.name for record in list(tables.state.all(Interface)))
+        self._pkt0.known(await self._run(self._learner.known))
         self._pkt0.start()
         self._beat()
         asyncio.get_running_loop().add_reader(self._events, self._told)

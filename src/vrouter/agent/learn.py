@@ -11,7 +11,7 @@ import logging
 from contextlib import suppress
 from typing import Final
 
-from vrouter.agent.desired.records import Interface
+from vrouter.agent.desired.records import Interface, Network
 from vrouter.agent.facts import alone
 from vrouter.agent.plan.fabric import ARP_TYPE, IPV4_TYPE
 from vrouter.agent.plan.numbers import NEXTHOP, ROUTER_MAC, VIF, VRF
@@ -57,6 +57,35 @@ class Learner:
                 case _:
                     log.error("this is nothing to learn: %s", action)
         self._tables.keep_numbers()
+
+    def known(self) -> list[LearnMac | LearnAddress]:
+        """What an earlier agent has learnt, as the tables have it."""
+        found: list[LearnMac | LearnAddress] = []
+        for entry in self._core.bridge.items():
+            nexthop = self._port_nexthop(entry.nh)
+            planned = self._planned(entry.vrf, "mac", entry.mac.hex(":"))
+            if nexthop is None or nexthop.oif is None or planned or entry.mac == ROUTER_MAC:
+                continue
+            if self._learns(entry.vrf):
+                found.append(LearnMac(entry.vrf, entry.mac, nexthop.oif, entry.index))
+        for table in (self._core.inet, self._core.inet6):
+            for route in table.items():
+                nexthop = self._port_nexthop(route.nh)
+                if nexthop is None or nexthop.oif is None:
+                    continue
+                if route.flags & RouteFlag.MAC_IP_LEARNT:
+                    mac, address = nexthop.rewrite[:6], route.prefix.network_address
+                    found.append(LearnAddress(route.vrf, address, mac, nexthop.oif))
+        return found
+
+    def _port_nexthop(self, number: int) -> Nexthop | None:
+        nexthop = self._core.nexthops.get(number)
+        return nexthop if nexthop is not None and nexthop.type == NhType.ENCAP else None
+
+    def _learns(self, vrf: int) -> bool:
+        owner = self._tables.ids.owner(VRF, vrf)
+        network = self._tables.state.get(Network, owner.partition("/")[2]) if owner else None
+        return network is not None and network.mac_learning
 
     def _interface(self, vif: int) -> Interface | None:
         owner = self._tables.ids.owner(VIF, vif)

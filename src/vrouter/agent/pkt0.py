@@ -23,6 +23,8 @@ from vrouter.agent.services.base import (
     Count,
     Inject,
     Later,
+    LearnAddress,
+    LearnMac,
     Service,
     Transmit,
     Trap,
@@ -138,6 +140,12 @@ class Pkt0:
         self._limits.forget_idle(now)
         for service in self._services:
             self._guarded(service, lambda one=service: one.tick(now))  # type: ignore[misc]
+
+    def known(self, learnt: Sequence[LearnMac | LearnAddress]) -> None:
+        """What the tables hold of an earlier agent's learning."""
+        now = time.monotonic()
+        for service in self._services:
+            service.known(learnt, now)
 
     def remembered(self) -> dict[str, list[dict[str, str | int | float]]]:
         """What each service knows beside the desired state."""

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from tests.unit.services.rig import (
@@ -22,6 +24,7 @@ from tests.unit.services.rig import (
     results,
 )
 
+from vrouter.agent.desired.records import AddressPair
 from vrouter.agent.services.addresses import PER_PORT
 from vrouter.agent.services.base import ForgetAddress, Inject, LearnAddress
 from vrouter.dpcore.names import TrapReason
@@ -75,6 +78,17 @@ def test_what_is_not_answered(vif: int, packet: Any, result: str) -> None:
 def test_a_network_that_only_routes_answers_for_all_others() -> None:
     reply = only(Rig().send(arp(VM3, psrc="10.2.1.10", pdst="10.2.1.77"), vif=3), 3)
     assert (reply[ARP].hwsrc, reply[ARP].psrc) == (ROUTER, "10.2.1.77")
+
+
+def test_its_own_pair_is_not_answered_for() -> None:
+    rig = Rig()
+    pair = (AddressPair(prefix="10.2.1.96/28"),)
+    interface = msgspec.structs.replace(PORT3.interface, allowed_address_pairs=pair)
+    rig.world.live[3] = dataclasses.replace(PORT3, interface=interface)
+    asked = arp(VM3, psrc="10.2.1.10", pdst="10.2.1.97")
+    assert results(rig.send(asked, vif=3)) == ["arp: not for the network"]
+    other = arp(VM3, psrc="10.2.1.10", pdst="10.2.1.112")
+    assert results(rig.send(other, vif=3)) == ["arp: answered"]
 
 
 def test_a_tag_comes_back() -> None:

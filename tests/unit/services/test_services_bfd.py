@@ -71,10 +71,24 @@ def test_silence_is_down_after_three_intervals_and_forgotten_after_a_minute() ->
     actions = rig.tick(4.0)
     assert "bfd: down" in results(actions)
     assert [one.diag for one in rig.get("bfd").sessions()] == [1]
+    assert not [one for one in frames(rig.tick(6.0)) if BFD in one], "it is passive again"
+    again = only(rig.send(bfd(my_discriminator=77), now=7.0))
+    assert (again[BFD].sta, again[BFD].your_discriminator) == (INIT, 77)
+    assert "bfd: down" in results(rig.tick(11.0))
     rig.tick(30.0)
     assert states(rig) == ["down"]
-    rig.tick(64.0)
+    rig.tick(71.0)
     assert states(rig) == []
+
+
+def test_the_other_side_says_how_patient_to_be() -> None:
+    """Its multiplier times the longer of our receive and its send interval (RFC 5880, 6.8.4)."""
+    rig = allowing()
+    slow: Any = {"detect_mult": 5, "min_tx_interval": 2_000_000}
+    mine = only(rig.send(bfd(**slow), now=0.0))[BFD].my_discriminator
+    rig.send(bfd(UP, your_discriminator=mine, **slow), now=1.0)
+    assert "bfd: down" not in results(rig.tick(10.9))
+    assert "bfd: down" in results(rig.tick(11.0))
 
 
 def test_the_other_side_goes_down() -> None:

@@ -202,6 +202,7 @@ def test_client_id_and_relay_information_come_back() -> None:
     packet = message("discover", ("client_id", b"\x01abc"), (82, b"\x01\x02xy"), asked(1))
     options = told(only(Rig().send(packet)))
     assert (options[61], options[82]) == (b"\x01abc", b"\x01\x02xy")
+    assert list(options)[-1] == 82, "RFC 3046, section 2.2"
 
 
 def test_an_answer_keeps_to_the_clients_room() -> None:
@@ -233,6 +234,14 @@ def test_subnets_without_gateway() -> None:
     assert told(sent)[54] == bytes((169, 254, 169, 254))
     assert 3 not in told(sent)
     assert told(sent)[6] == bytes((9, 9, 9, 9))
+
+
+def test_the_narrowest_subnet_is_the_ports() -> None:
+    wide = Subnet(prefix="10.0.0.0/8", gateway="10.0.0.1")
+    rig = Rig()
+    network = msgspec.structs.replace(PORT1.network, subnets=(wide, *PORT1.network.subnets))
+    rig.world.live[1] = dataclasses.replace(PORT1, network=network)
+    assert told(only(rig.send(message("discover"))))[1] == bytes((255, 255, 255, 0))
 
 
 def test_no_answer_where_none_is_wanted() -> None:

@@ -19,7 +19,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 from tests.unit.services.rig import ROUTER, VM1, Rig, World, frames, only, results, same_sums
 
-from vrouter.agent.services import all_services, dns_forward
+from vrouter.agent.services import all_services, dns, dns_forward
 from vrouter.agent.services.base import Action, Later
 from vrouter.agent.services.dns import IN_FLIGHT_PER_PORT
 from vrouter.agent.services.dns_forward import HostForwarder
@@ -275,6 +275,15 @@ def test_few_in_flight_for_a_port() -> None:
         one.drop()
 
 
+def test_few_in_flight_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dns, "IN_FLIGHT", 2)
+    rig = rig_with(Asked(reply))
+    made = [rig.send(query("www.example.org"), vif=vif) for vif in (1, 2, 1)]
+    assert results(made[-1]) == ["dns: too many in flight"]
+    for actions in made[:2]:
+        run(actions)
+
+
 class Server(asyncio.DatagramProtocol):
     """A server whose answer a function gives."""
 
@@ -330,7 +339,8 @@ def forged(query: bytes) -> list[bytes]:
     """Answers of another id, to another question, and none at all; then the right one."""
     other = bytes((query[0] ^ 1,)) + reply(query)[1:]
     question = reply(query).replace(b"www", b"ftp")
-    return [other, question, query, b"x", reply(query, 4)]
+    two = reply(query)[:4] + b"\0\2" + reply(query)[6:]
+    return [other, question, two, query, b"x", reply(query, 4)]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 from tests.unit.services.rig import FABRIC, ROUTER, VM1, VM2, Rig, results
 
-from vrouter.agent.services.base import ForgetMac, LearnMac
+from vrouter.agent.services.base import ForgetAddress, ForgetMac, LearnAddress, LearnMac
 from vrouter.agent.services.learning import MOVES, PER_PORT
 from vrouter.dpcore.names import TrapReason
 
@@ -97,3 +98,16 @@ def test_what_is_not_learnt(mac: str, how: Any, result: str) -> None:
 
 def test_its_own_mac_comes_home() -> None:
     assert learnt(Rig().send(frame(VM1), reason=MOVE))
+
+
+def test_what_an_earlier_agent_learnt_ages() -> None:
+    rig = Rig()
+    mac = bytes.fromhex(GUEST.replace(":", ""))
+    address = LearnAddress(2, ip_address("10.1.1.100"), bytes.fromhex(VM1.replace(":", "")), 1)
+    for one in rig.services:
+        one.known([LearnMac(2, mac, 1), address], 1000.0)
+    assert [row["mac"] for row in rig.remembered("mac-learning", 1000.0)] == [GUEST]
+    assert [row["address"] for row in rig.remembered("address-learning", 1000.0)] == ["10.1.1.100"]
+    gone = rig.tick(1060.0)
+    assert [str(one.address) for one in gone if isinstance(one, ForgetAddress)] == ["10.1.1.100"]
+    assert forgotten(rig.tick(1300.0)) == [GUEST]

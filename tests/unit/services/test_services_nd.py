@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
+import msgspec
 import pytest
 from scapy.layers.inet6 import (
     ICMPv6ND_NA,
@@ -24,6 +26,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 from tests.unit.services.rig import (
+    BLUE,
     FABRIC,
     PORT1,
     PORT3,
@@ -80,9 +83,24 @@ def test_who_wants_the_gateways_address_hears_that_it_is_taken() -> None:
     assert (reply[ICMPv6ND_NA].S, reply[ICMPv6ND_NA].O) == (0, 1)
 
 
-def _bad_option() -> Any:
+def with_option(option: bytes) -> Any:
     head = IPv6(src=VM1_LL, dst="ff02::1:ff00:1") / ICMPv6ND_NS(tgt="fd00:1::1")
-    return Ether(src=VM1) / head / Raw(b"\1\0\0\0\0\0\0\0")
+    return Ether(src=VM1) / head / Raw(option)
+
+
+def test_a_network_that_only_routes_answers_for_all_others_but_not_who_looks_for_an_address() -> (
+    None
+):
+    rig = Rig()
+    asked = ns("fd00:2::77", src="fe80::3", dst="ff02::1:ff00:77")
+    assert only(rig.send(asked, vif=3), 3)[ICMPv6ND_NA].tgt == "fd00:2::77"
+    for probe in (
+        ns("fd00:2::77", src="::", dst="ff02::1:ff00:77"),
+        ns("fd00:2::77", src="fd00:2::77", dst="ff02::1:ff00:77"),
+        ns("fd00:2::a", src="fe80::3", dst="ff02::1:ff00:a"),
+        ns("fd00:9::1", src="fe80::3", dst="ff02::1:ff00:1"),
+    ):
+        assert results(rig.send(probe, vif=3)) == ["nd: not for the network"]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +111,10 @@ def _bad_option() -> Any:
         (1, ns("ff02::1"), "nd target"),
         (1, ns("fd00:1::1", src="fd00:1::1"), "claims an address of the network"),
         (1, ns("fd00:1::1", src="::", dst="ff02::1"), "nd unspecified source"),
-        (1, _bad_option(), "nd option"),
+        (1, with_option(b"\1\0\0\0\0\0\0\0"), "nd option"),
+        (1, with_option(b"\1\2\2\0\0\0\0\0"), "nd option"),
+        (1, with_option(b"\1\2\2" + bytes(13)), "nd link-layer address"),
+        (1, with_option(b"\1\1\3" + bytes(5)), "nd link-layer address"),
         (1, na("fd00:1::1", "fd00:1::1"), "claims an address of the network"),
         (1, na("fd00:1::a", "fd00:1::a"), "heard"),
         (1, na("fd00:1::a", "fd00:1::a", dst="ff02::1"), "nd solicited"),
@@ -156,6 +177,17 @@ def test_slaac_in_a_network_that_only_routes() -> None:
     prefix = sent[ICMPv6NDOptPrefixInfo]
     assert (prefix.L, prefix.A, prefix.validlifetime) == (0, 1, 2592000)
     assert ICMPv6NDOptMTU not in sent
+
+
+def test_no_gateway_no_default_router() -> None:
+    rig = Rig()
+    subnet = msgspec.structs.replace(BLUE.subnets[1], gateway="", dns_servers=("2001:db8::53",))
+    network = msgspec.structs.replace(BLUE, subnets=(subnet,))
+    rig.world.live[3] = dataclasses.replace(PORT3, network=network)
+    sent = only(rig.send(rs("fe80::1", VM3), vif=3), 3)
+    assert sent[ICMPv6ND_RA].routerlifetime == 0
+    assert sent[ICMPv6NDOptRDNSS].dns == ["2001:db8::53"]
+    assert sent[ICMPv6NDOptPrefixInfo].A == 1
 
 
 def test_advertisements_by_time() -> None:

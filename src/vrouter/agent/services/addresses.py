@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from . import facts
 from .base import Action, ForgetAddress, LearnAddress, Port, World
 from .facts import Address
 from .wire import ethernet
@@ -61,6 +62,20 @@ class Addresses:
         self._entries[key] = Entry(port.vif, mac, now, now)
         self._held[port.vif] += 1
         return (LearnAddress(port.vrf, address, mac, port.vif),)
+
+    def hear(
+        self, port: Port, address: Address, mac: bytes, now: float
+    ) -> tuple[Iterable[Action], str]:
+        """`mac` behind `port` says that it has the address: it is learnt if a pair of the port
+        allows it, and kept if it was learnt. Actions, and how that ended, for a counter."""
+        entry = self.get(port.vrf, address)
+        same = entry is not None and (entry.vif, entry.mac) == (port.vif, mac)
+        if not same and not facts.of_interface(port.interface).may_use(address, mac):
+            return (), "heard"
+        news = self.seen(port, address, mac, now)
+        if news is None:
+            return (), "too many addresses"
+        return news, "learnt" if news else "refreshed"
 
     def due(self, now: float, version: int) -> Iterator[tuple[Port, Address, bytes]]:
         """Whom to ask whether it still uses an address: port, address, MAC."""

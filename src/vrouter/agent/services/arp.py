@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 
 from . import facts
 from .addresses import Addresses
-from .base import Action, LearnAddress, Port, Transmit, Trap, World
+from .base import Action, Port, Transmit, Trap, World
 from .packet import Packet
 from .probes import Probes
 from .service import PacketService
@@ -91,16 +91,8 @@ class ArpService(PacketService):
     def _heard(self, port: Port, message: arp.Arp, now: float) -> Iterable[Action]:
         if not ipv4.is_unicast(message.spa):
             return (self.count("arp sender"),)
-        mine = facts.of_interface(port.interface)
-        known = self._table.get(port.vrf, message.spa)
-        refreshes = known is not None and (known.vif, known.mac) == (port.vif, message.sha)
-        if not refreshes and not mine.may_use(message.spa, message.sha):
-            return (self.count("heard"),)
-        news = self._table.seen(port, message.spa, message.sha, now)
-        if news is None:
-            return (self.count("too many addresses"),)
-        learnt = any(isinstance(one, LearnAddress) for one in news)
-        return [*news, self.count("learnt" if learnt else "refreshed")]
+        news, result = self._table.hear(port, message.spa, message.sha, now)
+        return [*news, self.count(result)]
 
     def _probe(
         self, port: Port, address: facts.Address, mac: bytes = ethernet.BROADCAST

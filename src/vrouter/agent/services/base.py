@@ -167,6 +167,9 @@ class Service(Protocol):
         """What a port that came up, or whose interface or network changed, is sent (gratuitous
         ARP, router advertisement)."""
 
+    def known(self, learnt: Iterable[LearnMac | LearnAddress], now: float) -> None:
+        """What dp-core's tables hold of an earlier agent's learning: it ages like what is new."""
+
     def remembered(self, now: float) -> Iterable[Mapping[str, str | int | float]]:
         """What it knows beside the desired state, a row for each thing, for people to see:
         what has been learnt, joined, declined."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 
 from . import facts
-from .base import Action, Port, Transmit, Trap, World
+from .base import Action, Port, Transmit, Trap
+from .declined import DhcpService
 from .packet import Packet
-from .service import PacketService, Row, send4
+from .service import send4
 from .wire import dhcp4, ethernet, ipv4, udp
 from .wire.dhcp4 import Message
 
@@ -27,15 +28,6 @@ _UNTOUCHED = frozenset((dhcp4.KIND, dhcp4.SERVER_ID, dhcp4.LEASE_TIME, dhcp4.T1,
 
 
 @dataclass(frozen=True, slots=True)
-class Declined:
-    """An address that its VM found in use by somebody else."""
-
-    address: IPv4Address
-    times: int
-    last: float
-
-
-@dataclass(frozen=True, slots=True)
 class _Lease:
     """What a port is told."""
 
@@ -44,14 +36,10 @@ class _Lease:
     subnet: facts.SubnetFacts
 
 
-class Dhcp4Service(PacketService):
-    """See the module. declined: by vif."""
+class Dhcp4Service(DhcpService):
+    """See the module."""
 
     name = "dhcp"
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self.declined: dict[int, Declined] = {}
 
     def take(self, trap: Trap, packet: Packet) -> Iterable[Action] | None:
         """UDP to port 67."""
@@ -69,22 +57,6 @@ class Dhcp4Service(PacketService):
         if isinstance(lease, str):
             return (self.count(lease),)
         return self._answer(port, packet, message, lease, trap.now)
-
-    def tick(self, now: float) -> Iterable[Action]:
-        """What was declined by ports that are gone is forgotten."""
-        for vif in [vif for vif in self.declined if self.world.port(vif) is None]:
-            del self.declined[vif]
-        return ()
-
-    def remembered(self, now: float) -> Iterable[Row]:
-        """Declined addresses."""
-        for vif, one in self.declined.items():
-            yield {
-                "vif": vif,
-                "declined": str(one.address),
-                "times": one.times,
-                "seconds_ago": round(now - one.last, 1),
-            }
 
     def _lease(self, port: Port) -> _Lease | str:
         """What the port is told, or why it is told nothing."""
@@ -143,8 +115,7 @@ class Dhcp4Service(PacketService):
     def _decline(self, port: Port, message: Message, lease: _Lease, now: float) -> Iterable[Action]:
         if message.address(dhcp4.REQUESTED) != lease.address:
             return (self.count("declined another address"),)
-        before = self.declined.get(port.vif)
-        self.declined[port.vif] = Declined(lease.address, before.times + 1 if before else 1, now)
+        self.note(port, lease.address, now)
         return (self.count("declined"),)
 
     def _reply(
@@ -164,12 +135,13 @@ class Dhcp4Service(PacketService):
             options[dhcp4.LEASE_TIME] = struct.pack("!I", seconds)
             options[dhcp4.T1] = struct.pack("!I", seconds // 2)
             options[dhcp4.T2] = struct.pack("!I", seconds * 7 // 8)
-        options |= _echoed(message)
+        options |= _echoed(message, dhcp4.CLIENT_ID)
         told = self._told(port, lease)
         asked = message.options.get(dhcp4.ASKED)
         for code in asked if asked is not None else told:
             if code in told and code not in _UNTOUCHED:
                 options[code] = told[code]
+        options |= _echoed(message, dhcp4.RELAY)
         answer = Message(
             2,
             message.xid,
@@ -196,8 +168,9 @@ class Dhcp4Service(PacketService):
             options={
                 dhcp4.KIND: bytes((dhcp4.NAK,)),
                 dhcp4.SERVER_ID: lease.server.packed,
-                **_echoed(message),
+                **_echoed(message, dhcp4.CLIENT_ID),
                 dhcp4.MESSAGE: b"this port has another address",
+                **_echoed(message, dhcp4.RELAY),
             },
         )
         return self._send(port, packet, message, answer, lease)
@@ -255,10 +228,9 @@ def _routes(subnet: facts.SubnetFacts) -> bytes:
     return dhcp4.routes(pairs)
 
 
-def _echoed(message: Message) -> dict[int, bytes]:
-    """What a server sends back as it came: RFC 6842, RFC 3046."""
-    codes = (dhcp4.CLIENT_ID, dhcp4.RELAY)
-    return {code: message.options[code] for code in codes if code in message.options}
+def _echoed(message: Message, code: int) -> dict[int, bytes]:
+    """An option that comes back as it came: RFC 6842; RFC 3046, as the last one."""
+    return {code: message.options[code]} if code in message.options else {}
 
 
 def _room(message: Message) -> int:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from . import facts
-from .base import Action, Port, Transmit, Trap, World
+from .base import Action, Port, Transmit, Trap
+from .declined import DhcpService
 from .packet import Packet
-from .service import PacketService, Row, send6
+from .service import send6
 from .wire import dhcp6, ipv6, udp
 from .wire.dhcp6 import Message, Option
 from .wire.malformed import Malformed
@@ -25,15 +26,6 @@ _LEAST_REFRESH = 600
 _BY_SERVER_ID = (dhcp6.REQUEST, dhcp6.RENEW, dhcp6.RELEASE, dhcp6.DECLINE)
 _WITHOUT_SERVER_ID = (dhcp6.SOLICIT, dhcp6.CONFIRM, dhcp6.REBIND)
 _WITHOUT_CLIENT_ID = (dhcp6.INFORMATION,)
-
-
-@dataclass(frozen=True, slots=True)
-class Declined:
-    """An address that its VM found in use by somebody else."""
-
-    address: IPv6Address
-    times: int
-    last: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +39,10 @@ class _Client:
     subnets: Sequence[facts.SubnetFacts]
 
 
-class Dhcp6Service(PacketService):
-    """See the module. declined: by vif."""
+class Dhcp6Service(DhcpService):
+    """See the module."""
 
     name = "dhcp6"
-
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
-        self.declined: dict[int, Declined] = {}
 
     @property
     def duid(self) -> bytes:
@@ -85,22 +73,6 @@ class Dhcp6Service(PacketService):
         if not ip.target.is_multicast:
             return self._unicast(client, message)
         return self._answer(client, message, trap.now)
-
-    def tick(self, now: float) -> Iterable[Action]:
-        """What was declined by ports that are gone is forgotten."""
-        for vif in [vif for vif in self.declined if self.world.port(vif) is None]:
-            del self.declined[vif]
-        return ()
-
-    def remembered(self, now: float) -> Iterable[Row]:
-        """Declined addresses."""
-        for vif, one in self.declined.items():
-            yield {
-                "vif": vif,
-                "declined": str(one.address),
-                "times": one.times,
-                "seconds_ago": round(now - one.last, 1),
-            }
 
     def _check(self, message: Message) -> None:
         """RFC 8415, section 16: what a message must and must not have."""
@@ -183,12 +155,9 @@ class Dhcp6Service(PacketService):
         return self._send(client, message, dhcp6.REPLY, options), self.count("released")
 
     def _decline(self, client: _Client, message: Message, now: float) -> Iterable[Action]:
-        vif = client.port.vif
         held = [dhcp6.association(value) for value in message.every(dhcp6.IA_NA)]
         if client.address is not None and any(client.address in one.addresses for one in held):
-            before = self.declined.get(vif)
-            times = before.times + 1 if before else 1
-            self.declined[vif] = Declined(client.address, times, now)
+            self.note(client.port, client.address, now)
         options = [dhcp6.status(dhcp6.SUCCESS, "noted"), *self._unbound(client, message)]
         return self._send(client, message, dhcp6.REPLY, options), self.count("declined")
 

@@ -13,7 +13,7 @@ from vrouter.dpcore.names import TrapReason
 from . import facts
 from .addresses import Addresses
 from .arp import ArpService
-from .base import Action, ForgetMac, Inject, LearnMac, Port, Trap, World
+from .base import Action, ForgetMac, Inject, LearnAddress, LearnMac, Port, Trap, World
 from .packet import Packet
 from .service import PacketService, Row
 from .wire import arp, ethernet, ipv4
@@ -58,6 +58,13 @@ class MacService(PacketService):
             return (self.count("claims another port's"),)
         index = trap.params[0] if trap.params else 0
         return self._seen(trap.port, mac, index, trap.now)
+
+    def known(self, learnt: Iterable[LearnMac | LearnAddress], now: float) -> None:
+        """See base.Service. Not bounded here: an earlier agent was."""
+        for one in learnt:
+            if isinstance(one, LearnMac) and (one.vrf, one.mac) not in self.learnt:
+                self.learnt[one.vrf, one.mac] = Learnt(one.vif, now)
+                self._held[one.vif] += 1
 
     def refresh(self, packets: Mapping[tuple[int, bytes], int], now: float) -> None:
         """Packet counts of bridge entries, by (vrf, mac): a MAC whose count grew is in use."""
@@ -170,6 +177,13 @@ class AddressService(PacketService):
         """Ageing of what this, ARP and neighbour discovery have learnt."""
         gone = self._table.expire(now)
         return [*gone, *[self.count("aged") for _ in gone]]
+
+    def known(self, learnt: Iterable[LearnMac | LearnAddress], now: float) -> None:
+        """See base.Service."""
+        for one in learnt:
+            port = self.world.port(one.vif)
+            if isinstance(one, LearnAddress) and port is not None:
+                self._table.seen(port, one.address, one.mac, now)
 
     def remembered(self, now: float) -> Iterable[Row]:
         """Learnt addresses, whichever service learnt them."""

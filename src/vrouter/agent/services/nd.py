@@ -12,7 +12,7 @@ from ipaddress import IPv6Address
 
 from . import facts
 from .addresses import Addresses
-from .base import Action, LearnAddress, Port, Transmit, Trap, World
+from .base import Action, Port, Transmit, Trap, World
 from .packet import Packet
 from .probes import Probes
 from .service import PacketService, nd_frame
@@ -102,16 +102,8 @@ class NdService(PacketService):
         if said.target in self.owned(port):
             return (self.count("claims an address of the network"),)
         mac = said.mac or packet.eth.source
-        known = self._table.get(port.vrf, said.target)
-        refreshes = known is not None and (known.vif, known.mac) == (port.vif, mac)
-        mine = facts.of_interface(port.interface)
-        if not refreshes and not mine.may_use(said.target, mac):
-            return (self.count("heard"),)
-        news = self._table.seen(port, said.target, mac, now)
-        if news is None:
-            return (self.count("too many addresses"),)
-        learnt = any(isinstance(one, LearnAddress) for one in news)
-        return [*news, self.count("learnt" if learnt else "refreshed")]
+        news, result = self._table.hear(port, said.target, mac, now)
+        return [*news, self.count(result)]
 
     def _probe(self, port: Port, address: facts.Address) -> Transmit:
         assert isinstance(address, IPv6Address)

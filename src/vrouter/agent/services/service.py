@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
 
 from . import facts
-from .base import Action, Count, Port, Transmit, Trap, World
+from .base import Action, Count, LearnAddress, LearnMac, Port, Transmit, Trap, World
 from .packet import Packet, dissect
 from .wire import ethernet, icmp, ipv4, ipv6, udp
 from .wire.malformed import Malformed
@@ -44,6 +44,9 @@ class PacketService:
     def port_up(self, port: Port, now: float) -> Iterable[Action]:
         """See base.Service."""
         return ()
+
+    def known(self, learnt: Iterable[LearnMac | LearnAddress], now: float) -> None:
+        """See base.Service."""
 
     def remembered(self, now: float) -> Iterable[Row]:
         """See base.Service."""
