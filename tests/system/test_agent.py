@@ -12,7 +12,10 @@ import pytest
 from tests.system import agents as helper
 from tests.system.helpers import unique
 from tests.system.test_stages import MAC, STATS, links, run, vifs
-from vrouter.dpcore.errors import VrouterError
+from vrouter.dpcore.errors import Refused, VrouterError
+from vrouter.dpcore.instance import find_instance
+from vrouter.host import netns, vhost
+from vrouter.host.holders import Holders
 from vrouter.lab import agents, build, topology
 from vrouter.lab.topology import Lab
 
@@ -98,6 +101,27 @@ def test_a_stopped_agent_leaves_everything(one_host: Lab) -> None:
     before = helper.tables(lab, "h1")
     helper.kill(lab, "h1", signal.SIGTERM)
     assert helper.tables(lab, "h1") == before
+    stage_three(lab)
+
+
+def test_vhost_down_and_up_again_after_an_agent(one_host: Lab) -> None:
+    """Refused while it runs; then nothing that it wrote stands in the way of the next vhost0."""
+    lab = build.up(topology.plan("one-host", one_host.id, stage=3), lambda line: None)
+    stage_three(lab)
+    instance = find_instance(lab.instance("h1"))
+    with netns.enter(lab.netns("h1")), pytest.raises(Refused, match="stop it first"):
+        vhost.down(instance)
+    stage_three(lab)
+    helper.kill(lab, "h1", signal.SIGTERM)
+    with netns.enter(lab.netns("h1")):
+        vhost.down(instance)
+        assert "pkt0" not in links(lab)
+        run(lab, "ping -c 2 -i 0.05 -W 2 172.30.0.2")
+        vhost.up(instance, "eth0", holders=Holders([], []))
+    assert {vif["Flags"] for vif in vifs(lab).values()} == {"XTcL3L2Vp", "XL3L2", "L3L2"}
+    run(lab, "ping -c 2 -i 0.05 -W 2 172.30.0.2")
+    run(lab, "ping -c 2 -i 0.05 -W 2 172.30.0.1", where="gw")
+    agents.start(lab, lab.host("h1"))
     stage_three(lab)
 
 
