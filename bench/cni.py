@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """bench/cni.py [--rounds N] [--containers N] [--json FILE]: CNI ADD, side by side with `bridge`.
 
-Both (`bridge` with `host-local`) put a veth with an address and a default route into namespaces
-of the same host, called as a runtime calls them: one at a time, and 32 at once. What Python's own
+Both (`bridge` with `host-local`) put a veth with an address and a default route into namespaces of
+the same host, called as a runtime calls them: one at a time, and 32 at once. What Python's own
 start takes is shown apart.
 """
 

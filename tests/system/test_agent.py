@@ -12,7 +12,10 @@ import pytest
 from tests.system import agents as helper
 from tests.system.helpers import unique
 from tests.system.test_stages import MAC, STATS, links, run, vifs
-from vrouter.dpcore.errors import VrouterError
+from vrouter.dpcore.errors import Refused, VrouterError
+from vrouter.dpcore.instance import find_instance
+from vrouter.host import netns, vhost
+from vrouter.host.holders import Holders
 from vrouter.lab import agents, build, topology
 from vrouter.lab.topology import Lab
 
@@ -101,6 +104,27 @@ def test_a_stopped_agent_leaves_everything(one_host: Lab) -> None:
     stage_three(lab)
 
 
+def test_vhost_down_and_up_again_after_an_agent(one_host: Lab) -> None:
+    """Refused while it runs; then nothing that it wrote stands in the way of the next vhost0."""
+    lab = build.up(topology.plan("one-host", one_host.id, stage=3), lambda line: None)
+    stage_three(lab)
+    instance = find_instance(lab.instance("h1"))
+    with netns.enter(lab.netns("h1")), pytest.raises(Refused, match="stop it first"):
+        vhost.down(instance)
+    stage_three(lab)
+    helper.kill(lab, "h1", signal.SIGTERM)
+    with netns.enter(lab.netns("h1")):
+        vhost.down(instance)
+        assert "pkt0" not in links(lab)
+        run(lab, "ping -c 2 -i 0.05 -W 2 172.30.0.2")
+        vhost.up(instance, "eth0", holders=Holders([], []))
+    assert {vif["Flags"] for vif in vifs(lab).values()} == {"XTcL3L2Vp", "XL3L2", "L3L2"}
+    run(lab, "ping -c 2 -i 0.05 -W 2 172.30.0.2")
+    run(lab, "ping -c 2 -i 0.05 -W 2 172.30.0.1", where="gw")
+    agents.start(lab, lab.host("h1"))
+    stage_three(lab)
+
+
 def test_a_second_agent_is_refused(one_host: Lab) -> None:
     lab = build.up(topology.plan("one-host", one_host.id, stage=3), lambda line: None)
     pid = helper.agent_pid(lab, "h1")
@@ -120,6 +144,8 @@ def test_without_vhost0_it_says_what_to_do() -> None:
 
 
 def test_vms_reach_each_other(two_hosts: Lab) -> None:
+    helper.resolved(two_hosts, "h1")
+    helper.resolved(two_hosts, "h2")
     for source, address in (
         ("vm1", "10.1.1.2"),
         ("vm1", "10.1.1.3"),
@@ -131,6 +157,25 @@ def test_vms_reach_each_other(two_hosts: Lab) -> None:
         assert helper.answered(two_hosts, source, address) == 5, (source, address)
     for host in ("h1", "h2"):
         assert helper.differences(two_hosts, host) == []
+
+
+@pytest.mark.parametrize(
+    ("encap", "forwarding", "underlay"), [("mplsogre", "l3", "4"), ("vxlan", "l3", "6")]
+)
+def test_other_shapes(encap: str, forwarding: str, underlay: str) -> None:
+    lab = topology.plan(
+        "two-hosts",
+        unique("a"),
+        encap=encap,
+        forwarding=forwarding,
+        underlay=underlay,
+        control="agent",
+    )
+    build.up(lab, lambda line: None)
+    try:
+        test_vms_reach_each_other(lab)
+    finally:
+        build.down(lab.id, lambda line: None)
 
 
 def test_killed_ten_times_under_traffic(two_hosts: Lab) -> None:

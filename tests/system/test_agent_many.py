@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -19,7 +19,7 @@ from vrouter.agent.plan.entries import Entries, compare
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.instance import Instance, find_instance
 from vrouter.host import netns
-from vrouter.host.ports import make_tap
+from vrouter.host.ports import delete, make_tap
 from vrouter.lab import build, node, topology
 from vrouter.lab.topology import Lab
 
@@ -90,6 +90,58 @@ def test_one_by_one_is_all_at_once_and_nothing_is_left(lab: Lab) -> None:
     assert not compare(before, empty)
     assert not compare(single, again)
     assert not compare(single, bulk)  # each got the numbers back that it had
+
+
+def test_parts_of_a_port_come_and_go_with_it(lab: Lab) -> None:
+    """A sub-interface by VLAN: with its parent, without it, and when the device is another."""
+    instance = find_instance(lab.instance("h1"))
+    parent = port(700)
+    part = Interface(
+        name="part",
+        network="big",
+        parent=parent.name,
+        vlan=100,
+        mac="02:00:0a:09:00:01",
+        addresses=("10.8.9.1",),
+    )
+
+    async def story() -> None:
+        agent = Agent(instance, Config())
+        await agent.start()
+        try:
+            before = tables(instance)
+            await agent.put([parent, part], "api")
+            assert tables(instance) == before
+            for _ in range(2):
+                made = await agent._run(make_tap, parent.device)
+                await _until(lambda: _active(agent, "part"))
+                found = {vif.name: vif for vif in tables(instance).vif.values()}
+                child = found[f"{parent.device}.100"]
+                assert child.parent == found[parent.device].idx
+                assert (child.vlan, child.ovlan, child.ifindex) == (100, 100, made.ifindex)
+                # one netdevice goes and another of its name comes, faster than events are read
+                await agent._run(delete, parent.device)
+            await _until(lambda: not _active(agent, "part"))
+            await agent.delete([("interface", "part"), ("interface", parent.name)])
+            assert not compare(before, tables(instance))
+        finally:
+            await agent.stop()
+
+    with netns.enter(lab.netns("h1")):
+        asyncio.run(story())
+
+
+def _active(agent: Agent, name: str) -> bool:
+    state = agent.port_state(name)
+    return state is not None and state.active
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if holds():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("it does not come")
 
 
 def test_what_does_not_fit_is_refused_and_changes_nothing(lab: Lab) -> None:

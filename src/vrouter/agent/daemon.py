@@ -8,7 +8,6 @@ events, packets on pkt0, the clock.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import time
@@ -33,6 +32,7 @@ from vrouter.agent.systemd import notify
 from vrouter.agent.world import LiveWorld
 from vrouter.dpcore.errors import Busy, VrouterError
 from vrouter.dpcore.instance import Instance
+from vrouter.host import agent_lock
 from vrouter.host.takeover import state as takeover
 
 log: Final = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Agent:
     def __init__(self, instance: Instance, config: Config) -> None:
         self.instance = instance
         self.config = config
-        self._lock = _hold(instance)
+        self._lock = agent_lock.hold(instance)
         self._thread = ThreadPoolExecutor(1, "writer")
         self._tables: Reconciler | None = None
         self._world: LiveWorld | None = None
@@ -347,24 +347,6 @@ def _told_if_failed(done: Future[None]) -> None:
     error = done.exception() if not done.cancelled() else None
     if error is not None:
         log.error("what was learnt is not in the tables: %s", error)
-
-
-def _hold(instance: Instance) -> int:
-    """The lock that says which process is the instance's agent. Raises Busy."""
-    instance.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = instance.run_dir / "agent.lock"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(fd, 20, 0).decode(errors="replace") or "unknown"
-        os.close(fd)
-        raise Busy(
-            f"vRouter {instance.name!r} has an agent already, process {holder}: stop that first"
-        ) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, str(os.getpid()).encode(), 0)
-    return fd
 
 
 def _names(records: Iterable[Record]) -> list[str]:

@@ -17,6 +17,7 @@ from vrouter.dpcore import netns as dpcore_netns
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import Busy, DeviceError, NotLoaded, Refused, VrouterError
 from vrouter.dpcore.instance import Instance
+from vrouter.host import agent_lock
 from vrouter.host import holders as looking
 from vrouter.host.holders import Finding, Holders
 from vrouter.host.holders.find import is_home
@@ -122,8 +123,15 @@ def confirm(instance: Instance, *, say: Say = _silent) -> list[str]:
 def down(instance: Instance, *, say: Say = _silent, token: str | None = None) -> list[str]:
     """Give the NIC back what it had and remove vhost0. Idempotent; lines as `up`.
 
-    dp-core need not be loaded. `token`: only if that take-over is the present one.
+    dp-core need not be loaded. `token`: only if that take-over is the present one. Refused
+    while an agent runs.
     """
+    agent = agent_lock.holder(instance)
+    if agent is not None and token is None:
+        raise Refused(
+            f"the agent of vRouter {instance.name!r} runs (process {agent}) and needs {VHOST}: "
+            "stop it first"
+        )
     with _opened(instance, say, must_be_loaded=False) as host:
         there = _current(host)
         if there is None or token not in (None, there.token):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import shutil
@@ -16,7 +15,7 @@ from typing import Any, Final
 
 from vrouter.dpcore.errors import VrouterError
 from vrouter.dpcore.instance import find_instance
-from vrouter.host import netns
+from vrouter.host import agent_lock, netns
 from vrouter.host.takeover import state as takeover
 from vrouter.lab.state import LABS_DIR
 from vrouter.lab.topology import Host, Lab, Network, Vm
@@ -154,15 +153,7 @@ def run(space: str, arguments: list[str], log: Path) -> int:
 
 def runs(lab: Lab, host: Host) -> bool:
     """Whether a host's agent lives: it holds its lock."""
-    path = find_instance(lab.instance(host.name)).run_dir / "agent.lock"
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
+    return agent_lock.holder(find_instance(lab.instance(host.name))) is not None
 
 
 def _source() -> str:

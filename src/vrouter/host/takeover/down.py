@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import Refused
 from vrouter.dpcore.names import VifType
 from vrouter.host import rtnl
@@ -235,8 +236,25 @@ class GiveBack:
             # vhost0 first: its going releases the physical vif
             for vif in sorted(ours, key=lambda one: one.type != VifType.HOST):
                 core.vifs.delete(vif.idx)
+            self._forget_agent(core, {vif.idx for vif in ours})
         self._host.links.delete(VHOST)
         packet_devices_down(self._host.links)
+
+    def _forget_agent(self, core: DpCore, gone: set[int]) -> None:
+        """What an agent has written of the fabric would lead the next vhost0's packets astray.
+
+        Its next start writes all of it again.
+        """
+        agent = next((vif for vif in core.vifs.items() if vif.type == VifType.AGENT), None)
+        if agent is None:
+            return
+        for table in (core.inet, core.inet6):
+            table.delete_many([(0, route.prefix) for route in list(table.items(0))])
+        for nexthop in list(core.nexthops.items()):
+            if nexthop.oif in gone | {agent.idx}:
+                core.nexthops.delete(nexthop.id)
+        core.vifs.delete(agent.idx)
+        self._host.links.delete(agent.name)
 
     def _no_allmulti(self) -> None:
         assert self._nic is not None
