@@ -17,6 +17,7 @@ from vrouter.agent.apply import Applier
 from vrouter.agent.plan.entries import Entries
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.instance import find_instance
+from vrouter.dpcore.names import NhFlag, NhType
 from vrouter.host import netns
 from vrouter.lab import agents, node
 from vrouter.lab.topology import Host, Lab
@@ -89,6 +90,17 @@ def pinging(lab: Lab, source: str, address: str, interval: float = 0.002) -> Ite
     found = _COUNTS.search(said)
     assert found is not None, said
     result.sent, result.answered = map(int, found.groups())
+
+
+def resolved(lab: Lab, host: str, patience: float = 20.0) -> None:
+    """Wait until all tunnels of a host are valid."""
+    end = time.monotonic() + patience
+    while True:
+        found = [one for one in tables(lab, host).nexthop.values() if one.type == NhType.TUNNEL]
+        if found and all(one.flags & NhFlag.VALID for one in found):
+            return
+        assert time.monotonic() < end, found
+        time.sleep(0.1)
 
 
 def answered(lab: Lab, source: str, address: str, count: int = 5) -> int:

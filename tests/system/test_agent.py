@@ -120,6 +120,8 @@ def test_without_vhost0_it_says_what_to_do() -> None:
 
 
 def test_vms_reach_each_other(two_hosts: Lab) -> None:
+    helper.resolved(two_hosts, "h1")
+    helper.resolved(two_hosts, "h2")
     for source, address in (
         ("vm1", "10.1.1.2"),
         ("vm1", "10.1.1.3"),
@@ -131,6 +133,25 @@ def test_vms_reach_each_other(two_hosts: Lab) -> None:
         assert helper.answered(two_hosts, source, address) == 5, (source, address)
     for host in ("h1", "h2"):
         assert helper.differences(two_hosts, host) == []
+
+
+@pytest.mark.parametrize(
+    ("encap", "forwarding", "underlay"), [("mplsogre", "l3", "4"), ("vxlan", "l3", "6")]
+)
+def test_other_shapes(encap: str, forwarding: str, underlay: str) -> None:
+    lab = topology.plan(
+        "two-hosts",
+        unique("a"),
+        encap=encap,
+        forwarding=forwarding,
+        underlay=underlay,
+        control="agent",
+    )
+    build.up(lab, lambda line: None)
+    try:
+        test_vms_reach_each_other(lab)
+    finally:
+        build.down(lab.id, lambda line: None)
 
 
 def test_killed_ten_times_under_traffic(two_hosts: Lab) -> None:

@@ -45,6 +45,22 @@ def in_use(core: DpCore) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
+def test_a_list_gets_empty_and_full_again(core: DpCore) -> None:
+    several = tuple(Member(nh=number) for number in range(1, 80))
+    one = Nexthop(
+        id=90,
+        type=NhType.COMPOSITE,
+        family=Family.BRIDGE,
+        flags=NhFlag.VALID | NhFlag.COMPOSITE_ENCAP,
+        members=several,
+    )
+    for members in (several, (), several[:3], several, several[::-1], ()):
+        core.nexthops.put(replace(one, members=members))
+        found = core.nexthops.get(90)
+        assert found is not None and found.members == members
+    core.nexthops.delete(90)
+
+
 def test_what_is_put_is_read(core: DpCore) -> None:
     tunnel = Nexthop(id=10, **TUNNEL, vrf=3, encap_family=0x806)
     encap = Nexthop(id=11, type=NhType.ENCAP, family=Family.BRIDGE, oif=7)

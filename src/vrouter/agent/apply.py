@@ -132,10 +132,13 @@ class Applier:
     def _vifs(self, put: Entries, delete: dict[str, list[Any]]) -> None:
         vifs = self.core.vifs
         # a netdevice has one vif: who leaves it goes before who comes
-        going = {idx: vifs.get(idx) for idx in delete["vif"]}
+        there = {idx: vifs.get(idx) for idx in (*delete["vif"], *put.vif)}
         coming = {vif.ifindex for vif in put.vif.values()}
-        for idx, old in going.items():
-            if old is not None and old.ifindex in coming:
+        for idx in sorted(there, key=lambda idx: _leaves(there[idx])):
+            old, new = there[idx], put.vif.get(idx)
+            if old is None:
+                continue
+            if not _same_device(old, new) if new is not None else old.ifindex in coming:
                 self._remove_vif(idx)
         ordered = sorted(put.vif.values(), key=lambda vif: (vif.parent is not None, vif.idx))
         self._each(ordered, lambda vif: self._vif(vif, put))
@@ -147,9 +150,6 @@ class Applier:
     def _vif(self, vif: Vif, put: Entries) -> None:
         vifs = self.core.vifs
         old = vifs.get(vif.idx)
-        if old is not None and not _same_device(old, vif):
-            self._remove_vif(vif.idx)
-            old = None
         sources = put.sources.get(vif.idx)
         if old is None and sources is not None:
             # in no VRF nothing is heard of it before it is known who may speak

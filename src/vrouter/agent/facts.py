@@ -13,13 +13,19 @@ from vrouter.dpcore.records import IPAddress, IPNetwork
 @dataclass(frozen=True, slots=True)
 class Device:
     """A netdevice. peer_elsewhere: a veth whose other end is in another network namespace.
-    mtu: bytes, 0 unknown."""
+    mtu: bytes, 0 unknown. kind: as `ip link` has it, "veth", "tun"; "" a NIC."""
 
     ifindex: int
     name: str
     mac: bytes = bytes(6)
     peer_elsewhere: bool = False
     mtu: int = 0
+    kind: str = ""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether an event tells of every change: the move of a veth's peer is told by none."""
+        return self.kind != "veth" or self.peer_elsewhere
 
 
 @dataclass(frozen=True, slots=True)

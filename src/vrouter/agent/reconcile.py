@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,11 @@ from vrouter.agent.plan.entries import Diff, Entries, PlannedMac
 from vrouter.agent.plan.numbers import FLOOD_LABEL, LABEL, NIC, PKT0, VHOST, VRF, spaces
 from vrouter.agent.plan.planner import FABRIC, Planner, Step, Unit
 from vrouter.dpcore.core import DpCore
-from vrouter.dpcore.errors import Refused, Reloaded, VrouterError
+from vrouter.dpcore.errors import Refused, Reloaded, TableFull, VrouterError
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.names import VifType
 from vrouter.dpcore.records import IPAddress, Vif
+from vrouter.dpcore.slots import QUARANTINE_NS
 from vrouter.host.netlink import Netlink
 from vrouter.host.takeover.pair import VHOST as VHOST_NAME
 from vrouter.host.takeover.pair import inner_end
@@ -216,8 +218,10 @@ class Reconciler:
 
     def _plan(self, change: Change) -> Step:
         for record in change.after.values():
-            if isinstance(record, Interface) and record.device:
-                # whether its peer is elsewhere is not always told by an event
+            if not isinstance(record, Interface) or not record.device:
+                continue
+            known = self.facts.devices.get(record.device)
+            if known is None or not known.is_settled:
                 self._note_device(record.device, watch.read_device(record.device, self._links()))
         return self.planner.replan(self.planner.of_change(change))
 
@@ -338,6 +342,10 @@ class Reconciler:
         except Reloaded:
             self._reopen()
             self.applier.apply(self.difference())
+        except TableFull:
+            # slots that were freed just now rest for a second; what is written stays written
+            time.sleep(QUARANTINE_NS / 1e9 + 0.1)
+            self.applier.apply(diff)
 
     def _reopen(self) -> None:
         """Another dp-core has taken the place of the one that is open."""

@@ -46,7 +46,7 @@ _NEIGHBOUR = struct.Struct("=BxxxiHBB")  # family, ifindex, state, flags, type
 def device_of(link: Link) -> Device:
     """What the plan wants to know of a netdevice."""
     elsewhere = link.kind == "veth" and link.peer_elsewhere
-    return Device(link.ifindex, link.name, link.mac, elsewhere, link.mtu)
+    return Device(link.ifindex, link.name, link.mac, elsewhere, link.mtu, link.kind)
 
 
 def read_devices() -> dict[str, Device]:
@@ -222,4 +222,5 @@ def _note_link(news: News, message: Any, *, gone: bool) -> None:
     elsewhere = kind == "veth" and message.get_attr("IFLA_LINK_NETNSID") is not None
     mac = bytes.fromhex((message.get_attr("IFLA_ADDRESS") or "").replace(":", ""))
     mtu = message.get_attr("IFLA_MTU") or 0
-    news.links[name] = None if gone else Device(message["index"], name, mac, elsewhere, mtu)
+    device = Device(message["index"], name, mac, elsewhere, mtu, kind or "")
+    news.links[name] = None if gone else device

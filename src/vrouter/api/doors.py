@@ -75,8 +75,8 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, sockets: list[socket.socket]) -> AsyncIterator[None]:
-    """Serve `app` on listening sockets for the block; requests that run get a second to end."""
+async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve `app` on a listening socket for the block; requests that run get a second to end."""
     config = uvicorn.Config(
         app,
         http=Protocol,
@@ -90,7 +90,7 @@ async def serving(app: ASGIApp, sockets: list[socket.socket]) -> AsyncIterator[N
         backlog=_BACKLOG,
     )
     server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=sockets))
+    task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started and not task.done():
             await asyncio.sleep(0.001)

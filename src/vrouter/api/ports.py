@@ -14,7 +14,6 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +90,10 @@ class Ports:
             if self._facade.source("interface", one.name) == "port" and one.name not in self._ports
         ]
         async with self._lock:
-            if gone:
+            try:
                 await self._facade.delete(gone)
+            except VrouterError as error:
+                log.warning("ports without a file stay: %s", error)
             await self._realize_all(list(self._ports.values()))
         self._start(self._look_after())
 
@@ -360,54 +361,6 @@ class Ports:
         own = [key for key in own if self._facade.get(Interface, key[1]) is not None]
         if own:
             await self._facade.delete(own)
-
-
-def view(
-    interface: Interface | None, network: Network | None, data: Mapping[str, Any]
-) -> dict[str, Any]:
-    """A port as GET shows it: `data`, and what the desired state makes of it."""
-    shown: dict[str, Any] = dict(data)
-    if interface is None:
-        return shown
-    shown |= {
-        "id": interface.uuid or interface.name,
-        "vmi-uuid": interface.uuid or interface.name,
-        "instance-id": interface.vm_uuid,
-        "display-name": interface.vm,
-        "vn-id": (network.uuid if network is not None else "") or data.get("vn-id", ""),
-        "vn-name": interface.network,
-        "vm-project-id": interface.project,
-        "mac-address": interface.mac,
-        "system-name": interface.device,
-        "rx-vlan-id": interface.vlan or -1,
-        "tx-vlan-id": interface.vlan or -1,
-        "sub-interface": bool(interface.parent),
-        "vlan-id": interface.vlan,
-    }
-    for key, address in zip(("", "v6-"), _first(interface.addresses), strict=True):
-        if address:
-            shown[f"{key}ip-address"] = address
-            shown |= _subnet(network, address, key)
-    return shown
-
-
-def _first(addresses: Iterable[str]) -> tuple[str, str]:
-    """The first address of each version, "" for none."""
-    found = list(addresses)
-    four = next((one for one in found if ":" not in one), "")
-    return four, next((one for one in found if ":" in one), "")
-
-
-def _subnet(network: Network | None, address: str, key: str) -> dict[str, Any]:
-    for one in network.subnets if network is not None else ():
-        prefix = ip_network(one.prefix)
-        if ip_address(address) in prefix:
-            return {
-                f"{key}plen": prefix.prefixlen,
-                f"{key}gateway": one.gateway,
-                f"{key}dns-server": one.dns or one.gateway,
-            }
-    return {}
 
 
 def _files(folder: Path) -> list[Path]:

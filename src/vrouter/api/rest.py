@@ -15,7 +15,8 @@ from vrouter.agent.desired.records import Interface, Network
 from vrouter.agent.facade import Facade
 from vrouter.api import bodies, portfile
 from vrouter.api.errors import ApiError
-from vrouter.api.ports import Port, Ports, view
+from vrouter.api.ports import Port, Ports
+from vrouter.api.portview import view
 
 AUTHOR = "vrouter-agent"
 MAX_PORTS = 4096

@@ -51,17 +51,17 @@ async def serve(facade: Facade, instance: Instance, config: ApiConfig) -> AsyncI
     async with contextlib.AsyncExitStack() as stack:
         door = UnixDoor(paths.socket_path(instance.run_dir))
         stack.callback(door.close)
-        sockets = [door.sock]
-        if config.port:
-            sockets.append(listen_tcp(config.port))
+        by_tcp = [listen_tcp(config.port)] if config.port else []
         stack.callback(cni.close)
         await ports.start()
         stack.push_async_callback(ports.stop)
-        await stack.enter_async_context(serving(app, sockets))
+        # apart, so that whoever holds all connections by TCP leaves those of the socket
+        for listener in (door.sock, *by_tcp):
+            await stack.enter_async_context(serving(app, listener))
         if config.introspect_port:
             introspect = stack.enter_context(Introspect(facade, instance))
             listener = listen_tcp(config.introspect_port)
-            await stack.enter_async_context(serving(introspect.app(), [listener]))
+            await stack.enter_async_context(serving(introspect.app(), listener))
         door.open()
         yield
 

@@ -11,28 +11,42 @@ import errno
 import fcntl
 import os
 import socket
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from pyroute2 import IPRoute, NetlinkError  # type: ignore[import-untyped]
+from pyroute2 import IPRoute  # type: ignore[import-untyped]
 
+from vrouter.cni import request as cni
 from vrouter.cni.request import (
     INVALID_ENVIRONMENT,
     IO_FAILURE,
     NOT_AS_ADDED,
     UNKNOWN_CONTAINER,
     CniError,
-    Request,
 )
 from vrouter.dpcore.errors import DeviceError
 from vrouter.host import netns
-from vrouter.host.netlink import Netlink
+from vrouter.host.netlink import IFF_UP, Netlink
 from vrouter.host.ports import quiet_ipv6
+from vrouter.host.rtnl import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    RTM_NEWADDR,
+    RTM_NEWROUTE,
+    Request,
+    RtSocket,
+    pack_attrs,
+)
 
 _NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
+_RTM_NEWLINK, _LOOPBACK = 16, 1
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
+_MAIN, _STATIC, _UNICAST = 254, 4, 1  # table, protocol and type of a route
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,7 @@ class Inside:
     routes: tuple[tuple[str, str], ...]
 
 
-def open_namespace(request: Request) -> int:
+def open_namespace(request: cni.Request) -> int:
     """A file descriptor of the container's namespace. Raises CniError."""
     why = "no file of it was found"
     for path in request.netns:
@@ -127,35 +141,55 @@ def make(device: str, fd: int, inside: Inside) -> str:
         code = INVALID_ENVIRONMENT if exists else IO_FAILURE
         hint = f"the container has an interface {inside.ifname} already" if exists else ""
         raise CniError(code, hint or str(error), str(error) if hint else "") from None
-    except (OSError, NetlinkError) as error:
+    except OSError as error:
         raise CniError(IO_FAILURE, f"cannot make {device} and {inside.ifname}: {error}") from None
 
 
 def _configure(fd: int, inside: Inside) -> None:
+    """All in the container's namespace, in one message to the kernel."""
     with netns.enter(f"/proc/self/fd/{fd}"):
         if any(":" in one for one in inside.addresses):
             quiet_ipv6(inside.ifname)
         else:
             netns.sysctl(f"net/ipv6/conf/{inside.ifname}/disable_ipv6", 1)
-    with _inside(fd) as sock:
-        names = {one.get_attr("IFLA_IFNAME"): one["index"] for one in sock.get_links()}
-        index = names[inside.ifname]
-        sock.link("set", index=names["lo"], state="up")
-        for text in inside.addresses:
-            address, _, length = text.partition("/")
-            sock.addr("add", index=index, address=address, prefixlen=int(length))
-        sock.link("set", index=index, state="up")
-        for prefix, gateway in inside.routes:
-            _route(sock, index, prefix, gateway)
+        index = socket.if_nametoindex(inside.ifname)
+        with RtSocket() as raw:
+            raw.batch(list(_requests(index, inside)))
 
 
-def _route(sock: Any, index: int, prefix: str, gateway: str) -> None:
-    family = socket.AF_INET6 if ":" in gateway else socket.AF_INET
-    try:
-        sock.route("add", dst=prefix, gateway=gateway, oif=index, family=family)
-    except NetlinkError as error:
-        if error.code != errno.EEXIST:  # another network's default route was there first
-            raise
+def _requests(index: int, inside: Inside) -> Iterator[Request]:
+    # rtnetlink(7): struct ifinfomsg, ifaddrmsg, rtmsg
+    def up(link: int) -> Request:
+        body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, link, IFF_UP, IFF_UP)
+        return Request(_RTM_NEWLINK, 0, body, "link up")
+
+    yield up(_LOOPBACK)
+    for text in inside.addresses:
+        address, _, length = text.partition("/")
+        packed = ip_address(address).packed
+        head = struct.pack("=BBBBi", _family(address), int(length), 0, 0, index)
+        attrs = pack_attrs([(_IFA_LOCAL, packed), (_IFA_ADDRESS, packed)])
+        yield Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, head + attrs, f"address {text}")
+    yield up(index)
+    for prefix, gateway in inside.routes:
+        network = ip_network(prefix)
+        head = struct.pack(
+            "=BBBBBBBBI", _family(gateway), network.prefixlen, 0, 0, _MAIN, _STATIC, 0, _UNICAST, 0
+        )
+        way = [(_RTA_GATEWAY, ip_address(gateway).packed), (_RTA_OIF, struct.pack("=i", index))]
+        if network.prefixlen:
+            way.append((_RTA_DST, network.network_address.packed))
+        yield Request(
+            RTM_NEWROUTE,
+            NLM_F_CREATE | NLM_F_EXCL,
+            head + pack_attrs(way),
+            f"route to {prefix} by {gateway}",
+            ignore=(errno.EEXIST,),  # another network's default route was there first
+        )
+
+
+def _family(address: str) -> int:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def check(fd: int, inside: Inside) -> None:

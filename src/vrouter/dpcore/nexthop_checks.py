@@ -159,8 +159,11 @@ def _check_composite(home: Home, nexthop: Nexthop) -> None:
         )
     if nexthop.flags & _ECMP and len(nexthop.members) > MAX_ECMP:
         raise BadValue("members", len(nexthop.members), f"ECMP takes up to {MAX_ECMP}")
+    size = home.words("nexthop_index").size
     for member in nexthop.members:
-        home.check_nexthop(member.nh, "member")
-        check_label(member.label)
+        if not 0 <= member.nh < size:
+            home.check_nexthop(member.nh, "member")
+        if member.label is not None:
+            check_label(member.label)
         if member.nh == nexthop.id:
             raise BadValue("member", member.nh, "a composite cannot be its own member")

@@ -15,7 +15,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from .errors import NoSuchEntry, Refused
+from .errors import NoSuchEntry, Refused, VrouterError
 from .home import Home
 from .names import (
     ENTRY_VALID,
@@ -29,6 +29,7 @@ from .names import (
     NhType,
 )
 from .nexthop_checks import check_nexthop
+from .packing import struct_of
 from .records import IPAddress, Member, Nexthop
 from .slots import SlotAllocator
 
@@ -44,6 +45,14 @@ class NexthopTable:
         self._array = home.array("nexthop_slots")
         self._layout = home.layout("vr_nexthop")
         self.size = self._index.size
+        # lists may have thousands of members, and are read and written at each change of one
+        self._chunk = home.layout("vr_nh_members")
+        field = self._chunk.fields["member"]
+        parts = {} if field.layout is None else field.layout.fields
+        if field.layout is None or parts["nh"].offset > parts["label"].offset:
+            raise VrouterError("the loaded dp-core lays out members in a way that is not known")
+        self._member = struct_of(field.layout, ("nh", "label"))
+        self._members_at, self._members_size = field.offset, field.total
 
     def get(self, id: int) -> Nexthop | None:
         """The nexthop of that id."""
@@ -58,7 +67,7 @@ class NexthopTable:
         """
         with self._home.lock():
             slot = self._index.get(nexthop.id) if 0 <= nexthop.id < self.size else 0
-            old = self._read(slot) if slot else None
+            old = self._old(slot, len(nexthop.members)) if slot else None
             if old and not nexthop.rewrite and old.type == nexthop.type in _REWRITERS:
                 nexthop = replace(nexthop, rewrite=old.rewrite)
             check_nexthop(self._home, nexthop)
@@ -173,34 +182,42 @@ class NexthopTable:
         first = self._layout.unpack(self._array.get(slot))["members"]
         return [chunk for chunk, _ in self._walk(first)]
 
-    def _walk(self, chunk: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _walk(self, chunk: int) -> Iterator[tuple[int, bytes]]:
+        """The chunks of a chain, from slot `chunk` on."""
         if not chunk:
             return
         table = self._home.array("member_slots")
-        layout = self._home.layout("vr_nh_members")
+        next_at = self._chunk.fields["next"].offset
         for _ in range(table.max_entries):
-            fields = layout.unpack(table.get(chunk))
-            yield chunk, fields
-            chunk = fields["next"]
+            raw = table.get(chunk)
+            yield chunk, raw
+            chunk = _word(raw, next_at)
             if not chunk:
                 return
+
+    def _members(self, raw: bytes) -> list[Member]:
+        """The members in a chunk."""
+        count = _word(raw, self._chunk.fields["count"].offset)
+        start = self._members_at
+        rows = self._member.iter_unpack(raw[start : start + count * self._member.size])
+        return [Member(nh=nh, label=None if label == LABEL_NONE else label) for nh, label in rows]
 
     def _write_members(self, members: tuple[Member, ...]) -> list[int]:
         """Writes the chain, last chunk first; its slots in order."""
         table = self._home.array("member_slots") if members else None
         chain: list[int] = []
+        pack = self._member.pack
         try:
             starts = range(0, len(members), MEMBERS_PER_CHUNK)
             for start in reversed(starts):
                 part = members[start : start + MEMBERS_PER_CHUNK]
                 slot = self._chunks.allocate()
-                value = self._home.layout("vr_nh_members").pack(
+                value = self._chunk.pack(
                     next=chain[0] if chain else 0,
                     count=len(part),
-                    member=[
-                        {"nh": m.nh, "label": LABEL_NONE if m.label is None else m.label}
-                        for m in part
-                    ],
+                    member=b"".join(
+                        pack(one.nh, LABEL_NONE if one.label is None else one.label) for one in part
+                    ).ljust(self._members_size, b"\0"),
                 )
                 chain.insert(0, slot)
                 if table is not None:
@@ -238,14 +255,20 @@ class NexthopTable:
             rewrite=rewrite.ljust(room, b"\0"),
         )
 
-    def _read(self, slot: int) -> Nexthop:
+    def _old(self, slot: int, members: int) -> Nexthop:
+        """What is in `slot`; its list is read only as far as it may be one of `members` members."""
         fields = self._layout.unpack(self._array.get(slot))
+        if members and fields["member_count"] != members:
+            fields["members"] = 0  # differs anyway
+        return self._of_fields(fields)
+
+    def _read(self, slot: int) -> Nexthop:
+        return self._of_fields(self._layout.unpack(self._array.get(slot)))
+
+    def _of_fields(self, fields: dict[str, Any]) -> Nexthop:
         members: list[Member] = []
-        for _, chunk in self._walk(fields["members"]):
-            members += [
-                Member(nh=m["nh"], label=None if m["label"] == LABEL_NONE else m["label"])
-                for m in chunk["member"][: chunk["count"]]
-            ]
+        for _, raw in self._walk(fields["members"]):
+            members += self._members(raw)
         mac = fields["rw_dst_mac"]
         addresses = {}
         for name in ("sip", "dip"):

@@ -20,13 +20,7 @@ def packer(layout: Layout, names: tuple[str, ...]) -> Callable[..., bytes]:
     order = sorted(names, key=lambda name: layout.fields[name].offset)
     if order != list(names):
         return lambda *values: layout.pack(**dict(zip(names, values, strict=True)))
-    runs: list[str] = []
-    at = 0
-    for name in names:
-        field = layout.fields[name]
-        runs.append(f"{field.offset - at}x{_code(layout, name)}")
-        at = field.offset + field.total
-    packed = struct.Struct("=" + "".join(runs) + f"{layout.size - at}x")
+    packed = struct_of(layout, names)
     big = [layout.fields[name].kind == "be" for name in names]
     if not any(big) or sys.byteorder == "big":
         return packed.pack
@@ -37,6 +31,18 @@ def packer(layout: Layout, names: tuple[str, ...]) -> Callable[..., bytes]:
     return lambda *values: packed.pack(
         *[change(value) if change else value for change, value in zip(swap, values, strict=True)]
     )
+
+
+def struct_of(layout: Layout, names: tuple[str, ...]) -> struct.Struct:
+    """The struct.Struct of these fields (numbers in host order), which stand in this order; what
+    lies between them is passed over."""
+    runs: list[str] = []
+    at = 0
+    for name in names:
+        field = layout.fields[name]
+        runs.append(f"{field.offset - at}x{_code(layout, name)}")
+        at = field.offset + field.total
+    return struct.Struct("=" + "".join(runs) + f"{layout.size - at}x")
 
 
 def _code(layout: Layout, name: str) -> str:

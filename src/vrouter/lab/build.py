@@ -171,6 +171,9 @@ def _wire(lab: Lab) -> None:
                 # vhost0, which takes the address over, is yet to come
                 for scope in ("all", "default", NIC):
                     ports.quiet_ipv6(scope)
+                    if lab.control == "agent":
+                        # the kernel resolves for the agent, and asks from its link-local address
+                        netns.sysctl(f"net/ipv6/conf/{scope}/addr_gen_mode", 0)
                 links.add_address(NIC, end.ip6, 64)
             links.up(NIC)
             if end in lab.hosts and lab.gateways:

@@ -19,7 +19,7 @@ from tests.unit.api.conftest import NET, ONE, PORT
 from tests.unit.api.serving import ask, served
 
 from vrouter.agent.desired.records import Interface, Network
-from vrouter.api import client, doors
+from vrouter.api import client, doors, paths
 from vrouter.api.config import ApiConfig
 from vrouter.cni import shim
 from vrouter.dpcore import loader
@@ -66,6 +66,33 @@ def test_modes_and_the_token(loaded: Instance, tmp_path: Path) -> None:
         assert token.read_text() == kept
     with pytest.raises(client.NoAgent):
         client.call(str(path), "GET", "/v1")
+
+
+def test_the_group_may_come_in_and_nobody_else(
+    loaded: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = 54321
+    monkeypatch.setattr(doors, "group_id", lambda: group)
+    monkeypatch.setattr(paths, "group_id", lambda: group)
+    code = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
+        "s.sendall(sys.argv[2].encode() + b' HTTP/1.1\\r\\nHost: x\\r\\nConnection: close"
+        "\\r\\nContent-Length: 0\\r\\n\\r\\n'); print(s.recv(99).split()[1].decode())"
+    )
+
+    def connect(request: str, gid: int) -> str:
+        words = ["/usr/bin/python3", "-IS", "-c", code, str(loaded.run_dir / "api.sock"), request]
+        done = subprocess.run(words, capture_output=True, text=True, user=54321, group=gid, extra_groups=[])  # fmt: skip
+        return done.stdout.strip() or done.stderr.splitlines()[-1]
+
+    with served(loaded):
+        assert connect("GET /v1/status", group) == "200"
+        assert connect("DELETE /v1/network/blue", group) == "200"
+        assert connect("POST /cni", group) == "403"
+        assert connect("GET /v1/status", 54322).startswith("PermissionError")
+        token = tmp_path / "lib" / loaded.name / "token"
+        assert (token.stat().st_gid, token.parent.stat().st_mode & 0o7777) == (group, 0o750)
+        assert (token.parent / "ports").stat().st_mode & 0o7777 == 0o2770
 
 
 def test_ports_are_on_the_loopback_only(loaded: Instance) -> None:
@@ -121,7 +148,11 @@ def test_slow_clients_block_nobody(loaded: Instance, monkeypatch: pytest.MonkeyP
 
 def test_too_many_connections_by_tcp_leave_the_socket_open(loaded: Instance) -> None:
     with served(loaded):
-        many = [socket.create_connection(("127.0.0.1", 8085)) for _ in range(300)]
+        many = [
+            socket.create_connection(("127.0.0.1", port))
+            for port in (8085, 9091)
+            for _ in range(300)
+        ]
         assert client.call(str(loaded.run_dir / "api.sock"), "GET", "/v1")[0] == 200
         for one in many:
             one.close()
