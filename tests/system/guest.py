@@ -107,7 +107,7 @@ def _image() -> tuple[Path, Path]:
         return kernel, made
     root = GUEST / "root"
     shutil.rmtree(root, ignore_errors=True)
-    for part in ("bin", "proc", "sys", "dev", "etc", "lib", "tmp", "usr/share/udhcpc"):
+    for part in ("bin", "proc", "sys", "dev", "etc", "lib", "tmp", "etc/udhcpc"):
         (root / part).mkdir(parents=True)
     shutil.copy(BUSYBOX, root / "bin/busybox")
     modules = _modules(folder, MODULE)
@@ -115,7 +115,7 @@ def _image() -> tuple[Path, Path]:
         shutil.copy(module, root / "lib")
     for path, text in (
         ("init", _INIT.replace("MODULES", " ".join(one.stem for one in modules))),
-        ("usr/share/udhcpc/default.script", _DHCP),
+        ("etc/udhcpc/default.script", _DHCP),
     ):
         (root / path).write_text(text)
         (root / path).chmod(0o755)

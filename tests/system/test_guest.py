@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real VM behind a tap: it talks across two hosts, and its virtio NIC's large packets stay whole."""
+"""A real VM behind a tap: it gets its address, talks across two hosts, and its virtio NIC's large
+packets stay whole."""
 
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,54 +13,72 @@ from dataclasses import asdict
 
 import pytest
 
+from tests.system import agents as helper
 from tests.system.guest import Guest
-from tests.system.helpers import MakeLab
-from vrouter.dpcore.names import VifType
-from vrouter.dpcore.records import Vif
+from tests.system.helpers import unique
 from vrouter.host import netns, ports
-from vrouter.host.netlink import Netlink
-from vrouter.lab import proof
-from vrouter.lab.topology import ROUTER_MAC, Lab, mac_bytes
+from vrouter.lab import agents, build, proof, topology
+from vrouter.lab.topology import Lab
 
 TAP = "tap-guest"
+DOMAIN = "blue.example"
 PORT = 7000
 SIZE = 20_000_000  # bytes
 WHOLE = 5000  # bytes: the least that the mean packet may have
 
 
 @pytest.fixture(scope="module")
-def lab(make_lab: MakeLab) -> Lab:
-    return make_lab()
+def lab() -> Iterator[Lab]:
+    """Two hosts with agents; vm2's port is a tap instead of its veth."""
+    lab = build.up(
+        topology.plan("two-hosts", unique("g"), encap="vxlan", control="agent"), lambda line: None
+    )
+    try:
+        with netns.enter(lab.netns("h1")):
+            ports.make_tap(TAP, mtu=1400)
+        helper.kill(lab, "h1", signal.SIGTERM)
+        _start_agent(lab)
+        yield lab
+    finally:
+        build.down(lab.id, lambda line: None)
+
+
+def _start_agent(lab: Lab) -> None:
+    """h1's, with vm2 behind the tap and a domain for names."""
+    state = agents.desired(lab, lab.host("h1"))
+    for network in state["network"]:
+        for subnet in network["subnets"]:
+            subnet["domain"] = DOMAIN
+    for interface in state["interface"]:
+        if interface["name"] == "vm2":
+            interface["device"] = TAP
+    place = agents.folder(lab, "h1")
+    (place / "state.toml").write_text(agents.toml(state))
+    (place / "agent.toml").write_text(f'desired_state = "{place}/state.toml"\n')
+    arguments = ["--name", lab.instance("h1"), "--config", str(place / "agent.toml")]
+    agents.run(lab.netns("h1"), arguments, place / "agent.log")
 
 
 @pytest.fixture(scope="module")
 def guest(lab: Lab) -> Iterator[Guest]:
-    """vm2 of the lab, but a real one, on a tap instead of vm2's veth."""
-    vm = lab.vm("vm2")
-    with netns.enter(lab.netns("h1")):
-        ports.make_tap(TAP, mtu=1400)
-    with proof.open_host(lab, "h1") as core, netns.enter(lab.netns("h1")):
-        old = core.vifs.by_name(vm.tap)
-        assert old is not None
-        core.vifs.delete(old.idx)
-        with Netlink() as links:
-            links.set(links.need(vm.tap), state="down")
-            link = links.need(TAP)
-        core.vifs.add(
-            Vif(
-                idx=old.idx, name=TAP, type=VifType.VIRTUAL, vrf=old.vrf, mac=ROUTER_MAC,
-                nh_id=old.nh_id, ip=old.ip, os_ifindex=link.ifindex, ifindex=link.ifindex,
-            )
-        )  # fmt: skip
-    with Guest(lab.netns("h1"), TAP, vm.mac) as made:
-        made.run(f"ip addr add {vm.ip}/24 dev eth0; ip link set eth0 mtu 1400 up")
+    """vm2, a real one, with what DHCP gave it."""
+    with Guest(lab.netns("h1"), TAP, lab.vm("vm2").mac) as made:
+        made.run("ip link set eth0 up && udhcpc -i eth0 -n -q -t 10 -T 1")
         yield made
 
 
-def test_it_reaches_vms_on_both_hosts(lab: Lab, guest: Guest) -> None:
-    assert mac_bytes(lab.vm("vm2").mac).hex(":") in guest.run("ip link show eth0")
-    for name in ("vm1", "vm3"):
-        assert "2 packets received" in guest.run(f"ping -c 2 {lab.vm(name).ip}")
+def test_it_gets_its_address_and_resolves_names(lab: Lab, guest: Guest) -> None:
+    vm = lab.vm("vm2")
+    assert f"inet {vm.ip}/24" in guest.run("ip -4 addr show eth0")
+    assert f"search {DOMAIN}" in guest.run("cat /etc/resolv.conf")
+    assert lab.vm("vm3").ip in guest.run("nslookup vm3")
+    assert f"vm1.{DOMAIN}" in guest.run(f"nslookup {lab.vm('vm1').ip}")
+
+
+def test_it_reaches_its_gateway_and_vms_on_both_hosts(lab: Lab, guest: Guest) -> None:
+    assert lab.vm("vm2").mac in guest.run("ip link show eth0")
+    for address in (lab.network("blue").gateway, lab.vm("vm1").ip, lab.vm("vm3").ip):
+        assert "2 packets received" in guest.run(f"ping -c 2 {address}")
 
 
 def test_large_packets_of_the_guest_stay_whole(lab: Lab, guest: Guest) -> None:
