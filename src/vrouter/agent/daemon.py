@@ -107,8 +107,14 @@ class Agent:
         else:
             log.info("%s: %s", path, _counted(outcome))
 
-    def load_soon(self) -> None:
-        """The same, from a signal handler."""
+    def reload(self, config: Config) -> None:
+        """Another configuration: rates hold from now on, its file is applied soon. What the APIs
+        are told takes a new start."""
+        self.config = config
+        if self._pkt0 is not None:
+            self._pkt0.limits = Limits(config.services.rate, config.services.burst)
+        if not config.desired_state:
+            return
         task = asyncio.ensure_future(self.load_file())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

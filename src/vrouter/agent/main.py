@@ -106,13 +106,11 @@ async def _serve(instance: Instance, found: Config, args: argparse.Namespace) ->
 def _reload(agent: Agent, path: Path | None) -> None:
     """SIGHUP: read the configuration again, and apply its file."""
     try:
-        agent.config = configuration.read(path)
+        agent.reload(configuration.read(path))
     except VrouterError as error:
         log.error("the configuration stays as it was: %s", error)
         return
     logging.getLogger("vrouter").setLevel(_LEVELS[agent.config.log.level])
-    if agent.config.desired_state:
-        agent.load_soon()
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class Pkt0:
         self._world = world
         self._services = list(services)
         self._learn = learn
-        self._limits = limits
+        self.limits = limits
         self._tasks: set[asyncio.Task[None]] = set()
         self.counts: Counter[tuple[str, str]] = Counter()
         self.reasons: Counter[int] = Counter()
@@ -122,7 +122,7 @@ class Pkt0:
                 actions = service.handle(trap)
                 if actions is None:
                     continue
-                if self._limits.allow(vif, service.name, now):
+                if self.limits.allow(vif, service.name, now):
                     self.act(actions)
                 else:
                     self.counts[service.name, LIMITED] += 1
@@ -137,7 +137,7 @@ class Pkt0:
     def tick(self) -> None:
         """Once a second: what is due by time."""
         now = time.monotonic()
-        self._limits.forget_idle(now)
+        self.limits.forget_idle(now)
         for service in self._services:
             self._guarded(service, lambda one=service: one.tick(now))  # type: ignore[misc]
 

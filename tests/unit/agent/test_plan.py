@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
 import msgspec
 import pytest
@@ -23,7 +23,7 @@ from tests.unit.agent.builders import (
 
 from vrouter.agent.desired.records import AddressPair, Network, Record, StaticRoute
 from vrouter.agent.facade import Rejected
-from vrouter.agent.facts import Device
+from vrouter.agent.facts import Device, KernelRoute
 from vrouter.agent.plan.entries import Diff, Entries, PlannedMac, PlannedRoute, compare
 from vrouter.agent.plan.numbers import (
     BROADCAST,
@@ -287,6 +287,28 @@ def _write(tables: Entries, diff: Diff) -> None:
     for name, keys in diff.delete.items():
         for key in keys:
             del getattr(tables, name)[key]
+
+
+def test_a_fabric_of_both_versions() -> None:
+    made = rig()
+    fabric = made.facts.fabric
+    assert fabric is not None
+    own, far = IPv6Address("2001:db8::1"), IPv6Address("2001:db8::2")
+    made.facts.fabric = replace(
+        fabric,
+        addresses=(*fabric.addresses, own),
+        local=fabric.local | {own},
+        routes=(*fabric.routes, KernelRoute(IPv6Network("2001:db8::/64"), None, by_vhost=True)),
+        neighbours={far: FAR_MAC, **fabric.neighbours},
+    )
+    made.everything()
+    assert not any(prefix.version == 6 for _, prefix in made.planner.wanted().route)
+    made.change(msgspec.structs.replace(FAR_HOST, address=str(far)))
+    planned = made.planner.wanted()
+    assert planned.route[0, IPv6Network("2001:db8::1/128")] == PlannedRoute(NH_VHOST)
+    tunnels = [one for one in planned.nexthop.values() if one.type == NhType.TUNNEL]
+    assert {(one.sip, one.dip, one.rewrite[12:]) for one in tunnels} == {(own, far, b"\x86\xdd")}
+    assert all(one.flags & NhFlag.VALID for one in tunnels)
 
 
 def test_a_neighbours_new_mac_reaches_its_tunnels() -> None:

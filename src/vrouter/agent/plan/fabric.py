@@ -122,8 +122,7 @@ def _routes(entries: Entries, fabric: Fabric, numbers: Numbers) -> None:
     # the host's IPv6 stays joined with the NIC unless tunnels run over it
     hops: dict[IPAddress, int] = {
         hop: _neighbour(entries, fabric, hop, numbers)
-        for hop in sorted(fabric.neighbours)
-        if hop.version == 4
+        for hop in sorted(one for one in fabric.neighbours if isinstance(one, IPv4Address))
     }
     routes = {route.prefix: route for route in fabric.routes if route.prefix.version == 4}
     wanted: dict[IPNetwork, int] = {_DEFAULT: NH_RESOLVE}
