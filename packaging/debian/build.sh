@@ -21,7 +21,7 @@ library=usr/lib/vrouter
 rm -rf "$stage"
 mkdir -p "$stage/DEBIAN" "$stage/usr/bin" "$stage/$library" "$stage/usr/share/man/man1" \
     "$stage/usr/share/bash-completion/completions" "$stage/usr/lib/systemd/system" \
-    "$stage/usr/share/doc/vrouter"
+    "$stage/usr/lib/sysusers.d" "$stage/usr/share/doc/vrouter/examples"
 "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-compile --target "$stage/$library" .
 rm -rf "$stage/$library/bin" "$stage/$library/share" build/lib build/bdist.*
 
@@ -50,6 +50,9 @@ cp src/vrouter/data/man/*.1 "$stage/usr/share/man/man1/"
 gzip -9n "$stage"/usr/share/man/man1/*.1
 cp src/vrouter/data/completion/* "$stage/usr/share/bash-completion/completions/"
 cp packaging/systemd/*.service "$stage/usr/lib/systemd/system/"
+cp packaging/sysusers/vrouter.conf "$stage/usr/lib/sysusers.d/"
+cp packaging/cni/10-vrouter.conflist packaging/ifupdown/vrouter packaging/networkd/05-vrouter.network \
+    packaging/NetworkManager/vrouter.conf "$stage/usr/share/doc/vrouter/examples/"
 cp LICENSE CHANGELOG.md "$stage/usr/share/doc/vrouter/"
 cp packaging/debian/postinst packaging/debian/postrm "$stage/DEBIAN/"
 chmod 755 "$stage/DEBIAN/postinst" "$stage/DEBIAN/postrm"
