@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.system.compile import ROOT, compile_bpf
 
-# what is replaced in abi.h, once: a pattern, and what takes its place
+# what is replaced in abi.h or a part of it, once: a pattern, and what takes its place
 CHANGES = (
     # fields before, between and behind the others
     (r"(struct vr_vif \{\n)", r"\1\t__u32 tenant;\n"),
@@ -62,7 +62,9 @@ def build_next(folder: Path) -> Path:
     version = abi_of(abi.read_text())
     replace_in(abi, r"(#define VR_ABI_VERSION\s+)\d+", rf"\g<1>{version + 1}")
     for pattern, text in CHANGES:
-        replace_in(abi, pattern, text)
+        parts = [one for one in bpf.glob("abi*.h") if re.search(pattern, one.read_text())]
+        assert len(parts) == 1, f"{pattern} is in {parts}"
+        replace_in(parts[0], pattern, text)
     # what a dp-core tells itself, and whoever listens
     replace_in(bpf / "abi_events.h", r"(struct vr_event \{\n)", r"\1\t__u64 serial;\n")
     replace_in(

@@ -109,6 +109,7 @@ def test_the_fast_packer_packs_as_the_layout_does(core: DpCore) -> None:
         assert packed == layout.pack(**dict(zip(names, values, strict=True)))
 
 
+@pytest.mark.alone
 def test_many_routes_are_fast(core: DpCore) -> None:
     count = min(100_000, core.inet.size - 1000)
     routes = [

@@ -42,7 +42,8 @@ from tests.unit.services.rig import (
     same_sums,
 )
 
-from vrouter.agent.services.base import ForgetAddress, LearnAddress
+from vrouter.agent.services.base import ForgetAddress, Inject, LearnAddress
+from vrouter.dpcore.names import TrapReason
 
 
 def ns(target: str, src: str = VM1_LL, dst: str = "ff02::1:ff00:1", **ip: Any) -> Any:
@@ -247,3 +248,25 @@ def test_bad_router_messages(packet: Any, result: str) -> None:
     actions = Rig().send(packet)
     assert results(actions) == [f"ra: {result}"]
     assert len(actions) == 1
+
+
+def test_what_is_held_back_to_be_learnt_goes_on() -> None:
+    rig = Rig()
+    how = {"reason": TrapReason.MAC_IP_LEARNING}
+    asked = ns("fd00:1::1", src="fd00:1::50")
+    actions = rig.send(asked, **how)
+    assert [str(one.address) for one in actions if isinstance(one, LearnAddress)] == ["fd00:1::50"]
+    assert only(actions)[ICMPv6ND_NA].tgt == "fd00:1::1"
+    told = na("fd00:1::51", "fd00:1::51", dst="ff02::1", S=0)
+    actions = rig.send(told, **how)
+    assert [str(one.address) for one in actions if isinstance(one, LearnAddress)] == ["fd00:1::51"]
+    assert [one.frame for one in actions if isinstance(one, Inject)] == [bytes(told)]
+    own = rig.send(ns("fd00:1::60"), **how)
+    assert results(own) == ["address-learning: known"] and isinstance(own[-1], Inject)
+    for target, why in (
+        ("fd00:1::1", "claims an address of the network"),
+        ("fd00:7::7", "not of the network"),
+    ):
+        assert results(rig.send(na(target, target), **how)) == [f"address-learning: {why}"]
+    other = na("fd00:1::52", "fd00:1::52", mac=VM3)
+    assert results(rig.send(other, **how)) == ["address-learning: sender differs from frame"]

@@ -68,6 +68,7 @@ def _vif(
     parent: int | None,
 ) -> Vif:
     addresses = [parse(one) for one in interface.addresses]
+    gateways = [parse(one.gateway) for one in network.subnets if one.gateway]
     return Vif(
         idx=idx,
         name=f"{device.name}.{interface.vlan}" if parent is not None else device.name,
@@ -79,6 +80,8 @@ def _vif(
         nh_id=routed,
         ip=next((one for one in addresses if isinstance(one, IPv4Address)), None),
         ip6=next((one for one in addresses if isinstance(one, IPv6Address)), None),
+        gateway=next((one for one in gateways if isinstance(one, IPv4Address)), None),
+        gateway6=next((one for one in gateways if isinstance(one, IPv6Address)), None),
         parent=parent,
         vlan=interface.vlan if parent is not None else None,
         ovlan=interface.vlan if parent is not None else None,

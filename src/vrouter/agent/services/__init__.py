@@ -30,10 +30,10 @@ def all_services(world: World, forwarder: Forwarder | None = None) -> list[Servi
     forwarder: who asks for DNS names that are no network's; by default the host's resolvers.
     """
     table = Addresses(world)
-    arp = ArpService(world, table)
+    arp, nd = ArpService(world, table), NdService(world, table)
     return [
         MacService(world),
-        AddressService(world, table, arp),
+        AddressService(world, table, arp, nd),
         Dhcp4Service(world),
         Dhcp6Service(world),
         arp,
@@ -41,7 +41,7 @@ def all_services(world: World, forwarder: Forwarder | None = None) -> list[Servi
         BfdService(world),
         EchoService(world),
         RaService(world),
-        NdService(world, table),
+        nd,
         MldService(world),
         Echo6Service(world),
         IgmpService(world),

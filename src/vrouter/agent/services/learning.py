@@ -5,8 +5,9 @@ MAC_IP_LEARNING of vifs with flags L and Ml)."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 
 from vrouter.dpcore.names import TrapReason
 
@@ -14,9 +15,11 @@ from . import facts
 from .addresses import Addresses
 from .arp import ArpService
 from .base import Action, ForgetMac, Inject, LearnAddress, LearnMac, Port, Trap, World
+from .facts import Address
+from .nd import NdService
 from .packet import Packet
 from .service import PacketService, Row
-from .wire import arp, ethernet, ipv4
+from .wire import arp, ethernet, icmp, ipv4, ipv6, nd
 
 AGE = 300.0  # seconds
 PER_PORT = 256
@@ -140,38 +143,74 @@ class AddressService(PacketService):
 
     name = "address-learning"
 
-    def __init__(self, world: World, table: Addresses, answers: ArpService) -> None:
+    def __init__(
+        self, world: World, table: Addresses, answers: ArpService, advertises: NdService
+    ) -> None:
         super().__init__(world)
         self._table = table
         self._arp = answers
+        self._nd = advertises
 
     def take(self, trap: Trap, packet: Packet) -> Iterable[Action] | None:
-        """Trap MAC_IP_LEARNING, which is ARP."""
+        """Trap MAC_IP_LEARNING, which is ARP or neighbour discovery."""
         if trap.reason != TrapReason.MAC_IP_LEARNING:
             return None
-        if packet.eth.kind != ethernet.ARP:
-            return (self.count("not arp"),)
-        message = arp.read(packet.eth.payload)
         port = trap.port
         if port is None:
             return (self.count("from the fabric"),)
-        refused = self._refused(port, packet, message)
-        if refused is not None:
-            return (self.count(refused),)
-        if message.spa in facts.of_interface(port.interface).addresses:
-            return [self.count("known"), *self._goes_on(port, packet, message, trap.frame)]
-        news = self._table.seen(port, message.spa, message.sha, trap.now)
+        if packet.eth.kind == ethernet.ARP:
+            message = arp.read(packet.eth.payload)
+            ours = self._answer_arp(port, packet, message)
+            return self._learn(trap, port, packet, message.spa, message.sha, ours)
+        ip = packet.ip
+        if not isinstance(ip, ipv6.IPv6) or ip.proto != ipv6.ICMP or ip.offset or not ip.payload:
+            return (self.count("neither arp nor nd"),)
+        said = icmp.read6(ip.payload, ip.source, ip.target)
+        if said.kind == nd.SOLICIT:
+            asked = nd.read_solicit(ip, said.code, said.body)
+            ours = self._answer_nd(port, packet, ip, asked)
+            return self._learn(trap, port, packet, ip.source, asked.mac, ours)
+        if said.kind == nd.ADVERT:
+            told = nd.read_advert(ip, said.code, said.body)
+            return self._learn(trap, port, packet, told.target, told.mac, None)
+        return (self.count("neither arp nor nd"),)
+
+    def _answer_arp(
+        self, port: Port, packet: Packet, message: arp.Arp
+    ) -> Callable[[], Iterable[Action]] | None:
+        if message.op != arp.REQUEST or not self._arp.is_ours(port, message.tpa):
+            return None
+        return lambda: self._arp.answer(port, packet, message)
+
+    def _answer_nd(
+        self, port: Port, packet: Packet, ip: ipv6.IPv6, asked: nd.Neighbour
+    ) -> Callable[[], Iterable[Action]] | None:
+        if not self._nd.is_ours(port, asked.target, probing=ip.source == asked.target):
+            return None
+        return lambda: self._nd.answer(port, packet, ip, asked)
+
+    def _learn(
+        self,
+        trap: Trap,
+        port: Port,
+        packet: Packet,
+        address: Address,
+        mac: bytes | None,
+        answer: Callable[[], Iterable[Action]] | None,
+    ) -> Iterable[Action]:
+        """Learns that `mac` has the address, and lets the packet go on, unless the network itself
+        has the `answer`."""
+        if not address.is_link_local:
+            refused = self._refused(port, packet, address, mac)
+            if refused is not None:
+                return (self.count(refused),)
+        goes_on = (Inject(port.vif, port.vrf, trap.frame),) if answer is None else answer()
+        if address.is_link_local or address in facts.of_interface(port.interface).addresses:
+            return [self.count("known"), *goes_on]
+        news = self._table.seen(port, address, mac or packet.eth.source, trap.now)
         if news is None:
             return (self.count("too many addresses"),)
-        result = self.count("learnt" if news else "refreshed")
-        return [*news, result, *self._goes_on(port, packet, message, trap.frame)]
-
-    def _goes_on(
-        self, port: Port, packet: Packet, message: arp.Arp, frame: bytes
-    ) -> Iterable[Action]:
-        if message.op == arp.REQUEST and self._arp.is_ours(port, message.tpa):
-            return self._arp.answer(port, packet, message)
-        return (Inject(port.vif, port.vrf, frame),)
+        return [*news, self.count("learnt" if news else "refreshed"), *goes_on]
 
     def tick(self, now: float) -> Iterable[Action]:
         """Ageing of what this, ARP and neighbour discovery have learnt."""
@@ -189,15 +228,22 @@ class AddressService(PacketService):
         """Learnt addresses, whichever service learnt them."""
         return self._table.rows(now)
 
-    def _refused(self, port: Port, packet: Packet, message: arp.Arp) -> str | None:
+    def _refused(
+        self, port: Port, packet: Packet, address: Address, mac: bytes | None
+    ) -> str | None:
         network = facts.of_network(port.network)
-        if message.sha != packet.eth.source:
+        if mac != packet.eth.source:
             return "sender differs from frame"
-        if not ipv4.is_unicast(message.spa) or network.subnet_of(message.spa) is None:
+        one_host = (
+            ipv4.is_unicast(address)
+            if isinstance(address, IPv4Address)
+            else ipv6.is_unicast(address)
+        )
+        if not one_host or network.subnet_of(address) is None:
             return "not of the network"
-        if message.spa in self.owned(port):
+        if address in self.owned(port):
             return "claims an address of the network"
         for one in self.world.ports(port.vrf):
-            if one.vif != port.vif and message.spa in facts.of_interface(one.interface).addresses:
+            if one.vif != port.vif and address in facts.of_interface(one.interface).addresses:
                 return "claims another port's"
         return None

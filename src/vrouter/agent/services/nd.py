@@ -52,7 +52,7 @@ class NdService(PacketService):
         address in its subnets but the port's own. Duplicate address detection hears of what the
         network owns only."""
         probing = ip.source == ipv6.ANY or ip.source == asked.target
-        if not self._is_ours(port, asked.target, probing):
+        if not self.is_ours(port, asked.target, probing=probing):
             return (self.count("not for the network"),)
         if ip.source in self.owned(port):
             return (self.count("claims an address of the network"),)
@@ -87,7 +87,9 @@ class NdService(PacketService):
             actions += self._probe(port, address), self.count("probed")
         return actions
 
-    def _is_ours(self, port: Port, address: IPv6Address, probing: bool) -> bool:
+    def is_ours(self, port: Port, address: IPv6Address, *, probing: bool) -> bool:
+        """Whether a solicitation of the port for that address is answered with the router's
+        MAC. probing: it is duplicate address detection."""
         if address in self.owned(port):
             return True
         if probing or port.network.forwarding != "l3":
