@@ -6,6 +6,7 @@
  *             -> nexthop -> rewrite/encap -> netdevice
  *                   \-> trap to pkt0       \-> drop(reason)
  */
+#include "bypass.h"
 #include "input.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -74,7 +75,7 @@ int vr_dpcore(struct __sk_buff *skb)
 	int verdict = 0;
 
 	if (!vif)
-		return vr_drop(skb, &pkt, VR_DROP_INVALID_IF);
+		return vr_bypass(skb, &pkt);
 	vr_packet_init(skb, &pkt, vif);
 	if (vr_is_again(skb, &pkt)) {
 		verdict = vr_input_again(skb, &pkt);

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.unit import sandesh_by_hand as by_hand
+
 from vrouter.sandesh import frames
 from vrouter.sandesh.codec import Malformed, decode, encode
 from vrouter.sandesh.schema import INTEGERS, SIZES, Field, Schema, schemas

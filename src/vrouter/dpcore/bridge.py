@@ -145,6 +145,15 @@ class BridgeTable:
         entries = [entry for entry in found if entry and vrf in (None, entry.vrf)]
         yield from sorted(entries, key=lambda entry: (entry.vrf, entry.mac))
 
+    @property
+    def limit(self) -> int:
+        """How many entries fit."""
+        return self._hash.max_entries
+
+    def count(self) -> int:
+        """How many there are."""
+        return sum(1 for _ in self._hash.items())
+
     def collect(self) -> int:
         """Frees indexes that a writer took and died before it used them; how many."""
         with self._home.lock():

@@ -39,6 +39,17 @@ def packer(layout: Layout, names: tuple[str, ...]) -> Callable[..., bytes]:
     )
 
 
+def unpacker(layout: Layout, names: tuple[str, ...]) -> struct.Struct:
+    """A struct whose unpack_from gives these fields (integers in host order, ascending offsets)."""
+    runs: list[str] = []
+    at = 0
+    for name in names:
+        field = layout.fields[name]
+        runs.append(f"{field.offset - at}x{_code(layout, name)}")
+        at = field.offset + field.total
+    return struct.Struct("=" + "".join(runs))
+
+
 def _code(layout: Layout, name: str) -> str:
     field = layout.fields[name]
     if field.count > 1:

@@ -34,6 +34,11 @@ class Stats:
             for reason in range(table.max_entries):
                 table.set_zero(reason)
 
+    @property
+    def vrf_limit(self) -> int:
+        """How many VRFs there are."""
+        return self._home.percpu("vrf_stats").max_entries
+
     def vrf(self, vrf: int, core: int | None = None) -> VrfStats:
         """The counters of a VRF. BadValue: no such VRF or CPU."""
         self._home.check_vrf(vrf)

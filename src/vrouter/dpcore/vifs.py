@@ -7,14 +7,16 @@ to it. The rules of cross-connect and of the data plane's own flags are upstream
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from . import libbpf, link, netdev
+from .bypass import Bypass
 from .config import ConfigTable
 from .errors import DeviceError, NoSuchEntry, Refused
 from .home import Home, one_cpu
@@ -39,6 +41,7 @@ class VifTable:
         self._home = home
         self._sources = sources
         self._subvifs = SubVifs(home)
+        self._bypass = Bypass(home)
         self._config = config
         self._index = home.words("vif_index")
         self._array = home.array("vif_slots")
@@ -235,6 +238,30 @@ class VifTable:
                 self._config.set(agent_vif=None)
             self._remove(vif)
 
+    def reset(self, without: Collection[int] = ()) -> list[Vif]:
+        """Removes every vif but those of type Stats, and says which.
+
+        A NIC and its Host vif stay joined until they are added again, or `end_bypass`; but for
+        the vifs `without`, whose netdevices go too.
+        """
+        with self._home.lock():
+            gone = [vif for vif in self.items() if vif.type != VifType.STATS]
+            for host in gone:
+                if host.type == VifType.HOST and host.idx not in without:
+                    for physical in self._physicals_of(host):
+                        if physical.idx not in without and self.is_attached(physical.idx):
+                            self._bypass.join(host, physical, self._pin)
+            self._config.set(agent_vif=None)
+            # parts before their parents, so that these are not written once more for each
+            for vif in sorted(gone, key=lambda one: one.parent is None):
+                self._remove(vif)
+        return gone
+
+    def end_bypass(self) -> bool:
+        """Parts a NIC and its vhost0 that stayed joined after a reset; whether there were any."""
+        with self._home.lock():
+            return self._bypass.end_all()
+
     def collect(self) -> int:
         """Frees slots that a writer took and died before it used them; how many."""
         with self._home.lock():
@@ -263,20 +290,31 @@ class VifTable:
         """What `vif` may not do to other vifs, or to the one it replaces."""
         if old is not None and (netdev.exists(old.ifindex) or old.parent != vif.parent):
             raise Refused(
-                f"vif0/{vif.idx} is {old.name}: delete it first, or take another idx for {vif.name}"
+                f"vif0/{vif.idx} is {old.name}: delete it first, or take another idx for "
+                f"{vif.name}",
+                errno=errno.EEXIST,
             )
         if vif.type == VifType.VIRTUAL_VLAN:
             self._check_parent(vif)
             return
-        same = self.by_ifindex(vif.ifindex)
+        same = self._of_device(vif.ifindex)
         if same is not None:
-            raise Refused(f"netdevice {vif.name} is vif0/{same.idx} already")
+            raise Refused(f"netdevice {vif.name} is vif0/{same.idx} already", errno=errno.EEXIST)
         if vif.type == VifType.AGENT:
             agent = self._config.get().agent_vif
             if agent is not None and agent != vif.idx and self._index.get(agent):
-                raise Refused(f"vif0/{agent} is the Agent vif: there is only one, delete it first")
+                raise Refused(
+                    f"vif0/{agent} is the Agent vif: there is only one, delete it first",
+                    errno=errno.EEXIST,
+                )
         if vif.type == VifType.HOST and vif.xconnect is not None:
             self._check_partner(vif)
+
+    def _of_device(self, ifindex: int) -> Vif | None:
+        if not self._bypass.leads(ifindex):
+            return self.by_ifindex(ifindex)
+        found = (vif for vif in self.items() if vif.ifindex == ifindex)
+        return next(found, None)
 
     def _check_partner(self, vif: Vif) -> None:
         partner = self.get(vif.xconnect) if vif.xconnect is not None else None
@@ -297,7 +335,8 @@ class VifTable:
         for child in self._children(vif.idx):
             raise Refused(
                 f"{vif.name} (vif0/{vif.idx}) carries {child.name} (vif0/{child.idx}): delete "
-                "that first"
+                "that first",
+                errno=errno.EBUSY,
             )
 
     def _children(self, parent: int | None) -> list[Vif]:
@@ -310,7 +349,8 @@ class VifTable:
             if vif.type == VifType.HOST and vif.xconnect == physical.idx:
                 raise Refused(
                     f"{physical.name} (vif0/{physical.idx}) carries {vif.name} "
-                    f"(vif0/{vif.idx}): delete that first"
+                    f"(vif0/{vif.idx}): delete that first",
+                    errno=errno.EBUSY,
                 )
 
     def _physicals_of(self, host: Vif) -> list[Vif]:
@@ -336,9 +376,12 @@ class VifTable:
             self._subvifs.map(vif)
             self._set_features(parent, parent.features | VifFeature.SUBVIFS)
             return
-        self._map(vif)
-        if vif.type == VifType.PHYSICAL and vif.flags & VifFlag.VHOST_PHYS and vif.xconnect is None:
+        waits = vif.flags & VifFlag.VHOST_PHYS and vif.xconnect is None
+        if vif.type == VifType.PHYSICAL and waits:
+            if not self._bypass.leads(vif.ifindex):
+                self._map(vif)
             return
+        self._map(vif)
         if not self.is_attached(vif.idx):
             self._attach(vif)
         if vif.type == VifType.HOST and vif.xconnect is not None:
@@ -356,9 +399,12 @@ class VifTable:
             undo.callback(self._write, physical)
             flags = _crossed(physical.flags, on=bool(host.flags & VifFlag.XCONNECT))
             self._write(replace(physical, flags=flags, xconnect=host.idx))
+        self._map(physical)
         if not self.is_attached(physical.idx):
             undo.callback(link.detach, self._pin(physical.idx))
             self._attach(physical)
+        self._bypass.end(physical.ifindex)
+        self._bypass.end(host.ifindex)
 
     def _write(self, vif: Vif) -> None:
         old = self._index.get(vif.idx)
@@ -386,6 +432,7 @@ class VifTable:
             self._big.delete(_u32(vif.ifindex))
 
     def _attach(self, vif: Vif) -> None:
+        self._bypass.take_over(vif.ifindex, self._pin(vif.idx))
         fd = libbpf.obj_get(self._home.instance.prog_dir / "vr_entry")
         try:
             link.attach(fd, vif.ifindex, self._pin(vif.idx)).close()

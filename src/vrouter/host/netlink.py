@@ -44,6 +44,7 @@ class Link:
     qdisc: str
     master: int = 0
     xdp: tuple[int, ...] = ()
+    alias: str = ""
 
     @property
     def allmulti(self) -> bool:
@@ -83,6 +84,10 @@ class Netlink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the socket."""
         self._socket.close()
 
     def get(self, name: str) -> Link | None:
@@ -237,4 +242,5 @@ def _link(message: Any) -> Link:
         qdisc=message.get_attr("IFLA_QDISC") or "",
         master=message.get_attr("IFLA_MASTER") or 0,
         xdp=_xdp_programs(message),
+        alias=message.get_attr("IFLA_IFALIAS") or "",
     )

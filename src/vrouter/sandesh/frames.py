@@ -8,7 +8,7 @@
 
 Of a request the length of the nlattr is that of the messages and its own 4 bytes; of an answer
 it is without them, as upstream's (of both its doors). The version of the genlmsghdr is 0;
-clients of ours say 1, which asks for long pages and for reasons (door.py).
+clients of ours say 1, which asks for long pages and for reasons.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ HEADER: Final = struct.Struct("=IHHII")
 _REST: Final = struct.Struct("=BBHHH")
 OVERHEAD: Final = HEADER.size + _REST.size
 MAX_FRAME: Final = 1 << 18
+OWN_CLIENT: Final = 1
+"""The version by which clients of ours ask for long pages and for the reason of an error."""
+REASON: Final = 1000
+"""Id of the string, unknown to upstream, that follows the fields of vr_response then."""
 _NLA_HEADER: Final = 4
 MAX_PAYLOAD: Final = 0xFFFF - _NLA_HEADER
 
@@ -44,7 +48,7 @@ class Frame:
     payload: bytes
 
 
-def length_of(head: bytes) -> int:
+def length_of(head: bytes | bytearray) -> int:
     """The length of the frame that begins with these 16 bytes. Raises Malformed: no frame."""
     length = int(HEADER.unpack_from(head)[0])
     if not OVERHEAD <= length <= MAX_FRAME:

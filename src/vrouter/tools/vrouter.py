@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vrouter.dpcore.errors import KernelLacks, Refused, UsageError, VrouterError
 from vrouter.lab import cli as lab_cli
-from vrouter.tools import argtypes, vrouter_vhost
+from vrouter.tools import argtypes, vrouter_sandesh, vrouter_vhost
 from vrouter.tools.common import (
     ToolParser,
     emit_json,
@@ -41,6 +41,8 @@ EXAMPLES = """\
   vrouter vhost confirm        keep it
   vrouter vhost down           give eth0 back what it had
   vrouter trace --drops        every dropped packet, live
+  vrouter sandesh --sock-dir /run/vrouter/sockets
+                               let upstream's tools and agents in
   vrouter lab up two-hosts     a whole overlay network to play with
   vrouter lab up one-host --stage 1
                                a host whose vRouter is loaded, before vhost0
@@ -74,6 +76,7 @@ def build_parser() -> ToolParser:
     _command(commands, "status", "show what is loaded, attached and used", _status)
     vrouter_vhost.add_arguments(commands, _command)
     _add_trace(commands)
+    vrouter_sandesh.add_arguments(commands, _command)
     text = "networks in namespaces, for learning and tests"
     lab = commands.add_parser("lab", help=text, description=text)
     lab.set_defaults(handler=lab_cli.run)
@@ -83,10 +86,15 @@ def build_parser() -> ToolParser:
 
 
 def _command(
-    commands: Commands, name: str, text: str, handler: Callable[[Any], int | None]
+    commands: Commands,
+    name: str,
+    text: str,
+    handler: Callable[[Any], int | None],
+    *,
+    sock_dir: bool = False,
 ) -> ToolParser:
     command: ToolParser = commands.add_parser(name, help=text, description=text)
-    command.add_common(sub=True)
+    command.add_common(sub=True, sock_dir=sock_dir)
     command.set_defaults(handler=handler)
     return command
 
@@ -151,7 +159,7 @@ def handle(args: argparse.Namespace) -> int | None:
         vrouter_info.show(args)
         return None
     if args.handler is None:
-        raise UsageError("no command; give load, unload, status, vhost, trace, lab or --info")
+        raise UsageError("no command; give load, unload, status, vhost, trace, sandesh, lab or --info")
     handler: Callable[[Any], int | None] = args.handler
     return handler(args)
 

@@ -235,6 +235,7 @@ class GiveBack:
             # vhost0 first: its going releases the physical vif
             for vif in sorted(ours, key=lambda one: one.type != VifType.HOST):
                 core.vifs.delete(vif.idx)
+            core.vifs.end_bypass()
         self._host.links.delete(VHOST)
         packet_devices_down(self._host.links)
 

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the handlers of requests work with, and what they give back."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from vrouter.dpcore.core import DpCore
+from vrouter.dpcore.names import VRF_NONE
+
+from .codec import Message
+from .devices import Devices
+from .dumps import Dump
+from .errors import SandeshError, invalid, unsupported
+from .schema import RESPONSE
+from .vrfs import Vrfs
+
+Object = tuple[str, Mapping[str, Any]]
+"""A message to send: its name and fields."""
+Result = Object | Dump | None
+"""What a request is answered with besides its code."""
+Handler = Callable[["Context", Message], Result]
+Handlers = dict[str, dict[int, Handler]]
+"""By message and operation."""
+
+_CHEAP: Final = 0.05  # seconds
+_SECOND: Final = 1.0
+_SOFTNET: Final = Path("/proc/net/softnet_stat")
+_BACKLOG: Final = 11  # column: packets that wait on this CPU
+_PATIENCE: Final = 0.05
+
+
+@dataclass
+class _Counted:
+    """References to nexthops as they were at a time, and how long the counting took."""
+
+    at: float
+    took: float
+    counts: Counter[int]
+
+
+class Context:
+    """The tables, and the devices that the door makes."""
+
+    def __init__(self, core: DpCore, devices: Devices) -> None:
+        self.core = core
+        self.devices = devices
+        self.vrfs = Vrfs(core)
+        self._counted: _Counted | None = None
+        self.wrote = True
+        self.vifs_changed = True
+
+    # ---- checks that several requests share -----------------------------------------
+
+    def check_router(self, rid: int) -> None:
+        """There is one router, 0."""
+        if rid:
+            raise invalid(f"there is no router {rid}, only 0")
+
+    def need_nexthop(self, nh: int, error: Callable[[str], SandeshError] = invalid) -> None:
+        """As upstream: what leads to a nexthop can be added when that is there."""
+        if self.core.nexthops.kind(nh) is None:
+            raise error(f"there is no nexthop {nh}: add it first")
+
+    # ---- counters -------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Returns when the kernel has handed dp-core all that was sent before.
+
+        A busy kernel lets received packets wait a moment for a thread of its own; whoever sent
+        one and then asks for the counters is to find it counted.
+        """
+        end = time.monotonic() + _PATIENCE
+        while _waiting() and time.monotonic() < end:
+            time.sleep(0.0005)
+
+    def references(self) -> Counter[int]:
+        """How many entries name each nexthop. Large tables are counted once a second at most."""
+        now = time.monotonic()
+        last = self._counted
+        if last is not None and now - last.at < _SECOND:
+            if not self.wrote or last.took > _CHEAP:
+                return last.counts
+        counts = self.core.nexthops.ref_counts()
+        self._counted = _Counted(now, time.monotonic() - now, counts)
+        self.wrote = False
+        return counts
+
+
+def _waiting() -> bool:
+    with suppress(OSError, IndexError, ValueError):
+        for line in _SOFTNET.read_text().splitlines():
+            if int(line.split()[_BACKLOG], 16):
+                return True
+    return False
+
+
+def response(name: str, **fields: Any) -> Object:
+    """An object of an answer."""
+    return name, {"h_op": RESPONSE, **fields}
+
+
+def refuse_set(request: Message, reason: str, *fields: str) -> None:
+    """Refuses a request that sets any of these fields, which mean something that we lack."""
+    for field in fields:
+        value = getattr(request, field)
+        if any(value) if isinstance(value, bytes | tuple) else value:
+            raise unsupported(f"{field} is set: {reason}")
+
+
+def vrf_number(vrf: int) -> int:
+    """A VRF of an object; -1 stands for none, as 65535 does."""
+    return VRF_NONE if vrf == -1 else vrf
