@@ -47,9 +47,15 @@ class DoorHost:
                 text=True,
             )
         process = self.process
-        socket = self.folder / "dpdk_netlink"
-        wait_until(lambda: socket.exists() or process.poll() is not None)
-        assert socket.exists(), self.log()
+        wait_until(lambda: self._accepts() or process.poll() is not None)
+        assert process.poll() is None, self.log()
+
+    def _accepts(self) -> bool:
+        try:
+            self.client().close()
+        except OSError:  # none, or that of a door that was killed
+            return False
+        return True
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ends the door; its exit code."""

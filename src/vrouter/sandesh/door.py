@@ -80,6 +80,8 @@ class Door:
         self._stop = False
         with contextlib.ExitStack() as stack:
             stack.enter_context(locked(folder / _LOCK))
+            if (folder / NETLINK).is_socket():
+                (folder / NETLINK).unlink()  # of a door that was killed
             self._core = DpCore.open(instance)
             self._devices = Devices(far)
             stack.callback(self._devices.close)
