@@ -71,6 +71,7 @@ class DoorHost:
 
     def client(self, **options: Any) -> Client:
         """A connection to the door."""
+        assert self.process is None or self.process.poll() is None, self.log()
         return Client(self.folder, **options)
 
     def core(self) -> DpCore:

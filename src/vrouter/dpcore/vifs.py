@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -31,6 +32,7 @@ from .vif_codec import pack_vif, unpack_vif
 # Those that follow from what else is stored, not from a request.
 OWN_FEATURES = VifFeature.SOURCES | VifFeature.SUBVIFS
 VM_TYPES = (VifType.VIRTUAL, VifType.VIRTUAL_VLAN)
+_LONGER_THAN_A_PACKET = 0.01  # seconds
 _UPLINKS = (VifType.HOST, VifType.PHYSICAL)
 
 
@@ -246,11 +248,18 @@ class VifTable:
         """
         with self._home.lock():
             gone = [vif for vif in self.items() if vif.type != VifType.STATS]
+            joined: list[Vif] = []
             for host in gone:
                 if host.type == VifType.HOST and host.idx not in without:
                     for physical in self._physicals_of(host):
                         if physical.idx not in without and self.is_attached(physical.idx):
                             self._bypass.join(host, physical, self._pin)
+                            joined += (host, physical)
+            for vif in joined:
+                self._unmap(vif)
+            if joined:
+                # a packet of one may be on its way to the other, which must be there till then
+                time.sleep(_LONGER_THAN_A_PACKET)
             self._config.set(agent_vif=None)
             # parts before their parents, so that these are not written once more for each
             for vif in sorted(gone, key=lambda one: one.parent is None):
