@@ -7,6 +7,7 @@ It knows nothing of vrouter.sandesh but its table of messages, and packs byte by
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ WIRE = {
 }
 
 
+@cache
 def fields_of() -> dict[str, list[tuple[int, str, str | None, str]]]:
     """By message: id, type, type of the elements of a list, name."""
     found: dict[str, list[tuple[int, str, str | None, str]]] = {}

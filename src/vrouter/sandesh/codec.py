@@ -27,7 +27,7 @@ _LENGTH: Final = struct.Struct(">I")
 _HEAD: Final = struct.Struct(">Bh")
 _LIST: Final = struct.Struct(">BI")
 _NAME_MAX: Final = 64
-_LAYOUTS_MAX: Final = 256
+_LAYOUTS_MAX: Final = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ _CHEAP: Final = 0.05  # seconds
 _SECOND: Final = 1.0
 _SOFTNET: Final = Path("/proc/net/softnet_stat")
 _BACKLOG: Final = 11  # column: packets that wait on this CPU
+_WORD: Final = 1 << 32
 _PATIENCE: Final = 0.05
 
 
@@ -76,9 +77,17 @@ class Context:
         A busy kernel lets received packets wait a moment for a thread of its own; whoever sent
         one and then asks for the counters is to find it counted.
         """
+        due = {cpu: done + waits for cpu, (done, waits) in enumerate(_softnet()) if waits}
         end = time.monotonic() + _PATIENCE
-        while _waiting() and time.monotonic() < end:
-            time.sleep(0.0005)
+        while due and time.monotonic() < end:
+            time.sleep(0.0002)
+            now = dict(enumerate(_softnet()))
+            due = {
+                cpu: wanted
+                for cpu, wanted in due.items()
+                # the counter has 32 bits
+                if cpu in now and now[cpu][1] and (now[cpu][0] - wanted) % _WORD >= _WORD // 2
+            }
 
     def references(self) -> Counter[int]:
         """How many entries name each nexthop. Large tables are counted once a second at most."""
@@ -93,12 +102,12 @@ class Context:
         return counts
 
 
-def _waiting() -> bool:
+def _softnet() -> list[tuple[int, int]]:
+    """Of each CPU how many packets it has received, and how many wait to be."""
     with suppress(OSError, IndexError, ValueError):
-        for line in _SOFTNET.read_text().splitlines():
-            if int(line.split()[_BACKLOG], 16):
-                return True
-    return False
+        rows = [line.split() for line in _SOFTNET.read_text().splitlines()]
+        return [(int(row[0], 16), int(row[_BACKLOG], 16)) for row in rows]
+    return []
 
 
 def response(name: str, **fields: Any) -> Object:

@@ -38,7 +38,7 @@ _CLIENTS: Final = 512
 _CHUNK: Final = 1 << 16
 _BACKLOG: Final = 128
 _OUT_MAX: Final = 1 << 18  # bytes of answers that wait for a client before it is read again
-_AT_ONCE: Final = 64  # frames of a client before it is another one's turn
+_TURN: Final = 0.005  # seconds of a client before it is another one's turn
 _TICK: Final = 0.5
 
 
@@ -234,8 +234,9 @@ class Door:
         """Answers some frames of a client whose turn it is."""
         self._ready.pop(client.sock.fileno(), None)
         several = False
+        end = time.monotonic() + _TURN
         with contextlib.ExitStack() as stack:
-            for _ in range(_AT_ONCE):
+            while time.monotonic() < end:
                 if len(client.out) > _OUT_MAX or not self._has_frame(client):
                     break
                 if client.sock.fileno() < 0:
