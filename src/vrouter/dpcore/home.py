@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import compress, count
@@ -91,6 +92,8 @@ class Home:
         self._btf: Btf | None = None
         self._pins, self._staging = instance.pin_dir, instance.staging_dir
         self._made = _inode(self._pins)
+        self._lock = instance.lock_path
+        self._holder: tuple[int, int] | None = None
         self._changes: ChangeLog | None = None
 
     def close(self) -> None:
@@ -107,7 +110,11 @@ class Home:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """The writers' lock of the instance (re-entrant). Raises Busy, Reloaded."""
-        with self.instance.lock():
+        me = os.getpid(), threading.get_ident()
+        if self._holder == me:
+            yield
+            return
+        with self.instance.lock(path=self._lock):
             if self._staging.exists():
                 # a load was killed: which tables are in use must be clear before one is written
                 from .exchange import recover  # noqa: PLC0415 - as rare as it is large
@@ -115,7 +122,11 @@ class Home:
                 recover(self.instance)
             if not self.is_current():
                 raise Reloaded(self.instance.name)
-            yield
+            self._holder = me
+            try:
+                yield
+            finally:
+                self._holder = None
 
     def is_current(self) -> bool:
         """Whether the maps that are open are still those of the instance."""

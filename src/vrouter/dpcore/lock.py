@@ -28,6 +28,7 @@ class _Held:
 tell: Callable[[str], None] | None = None
 
 _PATIENCE = 1.0
+_SIGNATURE = 20  # bytes
 _held: dict[str, _Held] = {}
 _guard = threading.Lock()
 
@@ -66,22 +67,27 @@ def hold(path: Path, what: str, timeout: float) -> Iterator[None]:
 def _acquire(path: Path, what: str, deadline: float) -> int:
     while True:
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            continue  # an unload removed the folder between the two steps
+            fd = _open(path)
         except OSError as error:
             raise Refused(f"cannot lock {what}: {path}: {error.strerror}") from None
         try:
             _wait(fd, what, deadline)
             if _is_current(fd, path):
-                os.ftruncate(fd, 0)
-                os.pwrite(fd, str(os.getpid()).encode(), 0)
+                _sign(fd)
                 return fd
         except BaseException:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def _open(path: Path) -> int:
+    """The file descriptor of the lock file, made with its folder if need be."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # an unload may remove the folder between the two steps
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _wait(fd: int, what: str, deadline: float) -> None:
@@ -111,8 +117,15 @@ def _is_current(fd: int, path: Path) -> bool:
         return False
 
 
+def _sign(fd: int) -> None:
+    """Says who holds it. To write is not cheap, where /run is on a disk: once is enough."""
+    mine = str(os.getpid()).encode().ljust(_SIGNATURE)
+    if os.pread(fd, _SIGNATURE, 0) != mine:
+        os.pwrite(fd, mine, 0)
+
+
 def _holder(fd: int) -> str:
-    owner = os.pread(fd, 20, 0).decode(errors="replace") or "unknown"
+    owner = os.pread(fd, _SIGNATURE, 0).decode(errors="replace").strip() or "unknown"
     return f"process {owner} ({_command(owner)})"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vrouter.dpcore.core import DpCore
-from vrouter.dpcore.names import VRF_NONE
+from vrouter.dpcore.names import VRF_NONE, NhType
 
 from .codec import Message
 from .devices import Devices
@@ -64,10 +64,12 @@ class Context:
         if rid:
             raise invalid(f"there is no router {rid}, only 0")
 
-    def need_nexthop(self, nh: int, error: Callable[[str], SandeshError] = invalid) -> None:
-        """As upstream: what leads to a nexthop can be added when that is there."""
-        if self.core.nexthops.kind(nh) is None:
+    def need_nexthop(self, nh: int, error: Callable[[str], SandeshError] = invalid) -> NhType:
+        """As upstream: what leads to a nexthop can be added when that is there. Its type."""
+        kind = self.core.nexthops.kind(nh)
+        if kind is None:
             raise error(f"there is no nexthop {nh}: add it first")
+        return kind
 
     # ---- counters -------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ class _Client:
         self.received = bytearray()
         self.out = bytearray()
         self.ended = False
+        self.mask = 0  # of the events that are waited for
 
     @property
     def frame_waits(self) -> bool:
@@ -127,8 +128,7 @@ class Door:
         self._renew()
         for key, mask in events:
             key.data(mask)
-        # what came by pkt0 came before the requests that are answered now
-        self._packets.take()
+        # requests come last: what was sent by pkt0 before them has been received by now
         for client in list(self._ready.values()):
             self._serve(client)
         if self._context.vifs_changed or time.monotonic() > self._looked + _TICK:
@@ -189,19 +189,17 @@ class Door:
 
     def _watch(self, client: _Client, mask: int) -> None:
         """Waits for these events of a client, 0 for none."""
-        number = client.sock.fileno()
-        known = number in self._selector.get_map()
 
         def called(mask: int) -> None:
             self._on_event(client, mask)
 
-        if mask and known:
-            if self._selector.get_key(number).events != mask:
-                self._selector.modify(number, mask, called)
+        if mask and client.mask:
+            self._selector.modify(client.sock, mask, called)
         elif mask:
-            self._selector.register(number, mask, called)
-        elif known:
-            self._selector.unregister(number)
+            self._selector.register(client.sock, mask, called)
+        elif client.mask:
+            self._selector.unregister(client.sock)
+        client.mask = mask
 
     def _on_event(self, client: _Client, mask: int) -> None:
         if client.sock.fileno() < 0:
@@ -277,17 +275,20 @@ class Door:
     def _schedule(self, client: _Client) -> None:
         """What comes next for a client: its turn, or an event."""
         has_frame = self._has_frame(client)
-        if client.sock.fileno() < 0:
+        number = client.sock.fileno()
+        if number < 0:
             return
-        full = len(client.out) > _OUT_MAX
         if client.ended and not has_frame and not client.out:
             self._drop(client)
             return
+        full = len(client.out) > _OUT_MAX
         if has_frame and not full:
-            self._ready[client.sock.fileno()] = client
-        read = not (full or has_frame or client.ended)
+            self._ready[number] = client
+        read = not (full or client.ended or len(client.received) > frames.MAX_FRAME)
         mask = selectors.EVENT_READ if read else 0
-        self._watch(client, mask | (selectors.EVENT_WRITE if client.out else 0))
+        mask |= selectors.EVENT_WRITE if client.out else 0
+        if mask != client.mask:
+            self._watch(client, mask)
 
     def _drop(self, client: _Client) -> None:
         number = client.sock.fileno()

@@ -27,14 +27,14 @@ def add(context: Context, request: Message) -> None:
     """Adds the route or MAC, or changes it."""
     family = _family(request)
     context.check_router(request.rtr_rid)
-    context.need_nexthop(request.rtr_nh_id, missing)
+    kind = context.need_nexthop(request.rtr_nh_id, missing)
     if family == Family.BRIDGE:
         _add_bridge(context, request)
         return
     prefix = _prefix(request, family)
     flags = RouteFlag(0) | (request.rtr_label_flags & convert.NONE16)
     label = request.rtr_label & _LABEL_BITS if flags & RouteFlag.LABEL_VALID else None
-    if label is None and _is_tunnel(context, request.rtr_nh_id):
+    if label is None and kind == NhType.TUNNEL:  # as upstream
         raise invalid(f"{prefix} leads into a tunnel: it needs a label (rtr_label_flags 1)")
     route = Route(
         vrf=request.rtr_vrf_id,
@@ -44,7 +44,7 @@ def add(context: Context, request: Message) -> None:
         flags=flags,
         bridge=_stitched(context, request),
     )
-    _table(context, family).put(route)
+    _table(context, family).put_many((route,))
 
 
 def _add_bridge(context: Context, request: Message) -> None:
@@ -54,11 +54,6 @@ def _add_bridge(context: Context, request: Message) -> None:
     context.core.bridge.put(
         request.rtr_vrf_id, mac, request.rtr_nh_id, label=label, flags=int(flags)
     )
-
-
-def _is_tunnel(context: Context, id: int) -> bool:
-    """What upstream does not let a route without a label lead to."""
-    return context.core.nexthops.kind(id) == NhType.TUNNEL
 
 
 def _stitched(context: Context, request: Message) -> int:
