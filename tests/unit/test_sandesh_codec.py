@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
+from fnmatch import fnmatch
 from typing import Any
 
 import pytest
@@ -195,3 +197,17 @@ def test_frames_with_wrong_headers(at: int, code: str, value: int) -> None:
 def test_frames_of_a_wrong_length(length: int) -> None:
     with pytest.raises(Malformed):
         frames.length_of(struct.pack("=IHHII", length, 0x20, 1, 1, 0))
+
+
+def test_every_message_and_field_is_documented() -> None:
+    page = by_hand.TABLE.parents[3] / "docs/reference/compatibility.md"
+    _, _, text = page.read_text().partition("\n## Messages\n")
+    parts = dict(part.split("\n", 1) for part in text.partition("\n## ")[0].split("\n### ")[1:])
+    assert set(parts) == set(NAMES)
+    for name, part in parts.items():
+        words = re.findall(r"`(\w+\*?)`", part)
+        fields = {field.name for field in schemas()[name].fields}
+        missing = [one for one in fields if not any(fnmatch(one, word) for word in words)]
+        assert not missing, (name, missing)
+        known = re.compile(r"(?:h|vifr|nhr|rtr|mr|vxlanr|mirr|vrf|var|vsr|vds|vdl|qmr|fmr|vo)_\w+$")
+        assert {word for word in words if known.match(word)} <= fields, name

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import compress, count
-from pathlib import Path
 from typing import Final, TypeVar
 
 from . import libbpf
@@ -90,7 +89,8 @@ class Home:
         self._words: dict[str, Words] = {}
         self._slots: dict[str, SlotAllocator] = {}
         self._btf: Btf | None = None
-        self._pins, self._staging = instance.pin_dir, instance.staging_dir
+        # as text: they are looked at for each change of an entry
+        self._pins, self._staging = str(instance.pin_dir), str(instance.staging_dir)
         self._made = _inode(self._pins)
         self._lock = instance.lock_path
         self._holder: tuple[int, int] | None = None
@@ -115,7 +115,7 @@ class Home:
             yield
             return
         with self.instance.lock(path=self._lock):
-            if self._staging.exists():
+            if os.path.exists(self._staging):
                 # a load was killed: which tables are in use must be clear before one is written
                 from .exchange import recover  # noqa: PLC0415 - as rare as it is large
 
@@ -226,7 +226,7 @@ class Home:
             )
 
 
-def _inode(folder: Path) -> int:
+def _inode(folder: str) -> int:
     """What tells a folder of pins from the one that takes its place; 0: there is none."""
     try:
         return os.stat(folder).st_ino

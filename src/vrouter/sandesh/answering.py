@@ -64,7 +64,7 @@ class Answering:
         except Exception as error:  # a bug of ours ends a request, not the door
             self._say(f"{request.name}: {traceback.format_exc()}")
             return [self._error(VrouterError(str(error)), request.name, frame.version)]
-        return [_response(0) + (encode(*result) if result is not None else b"")]
+        return [_DONE if result is None else _DONE + encode(*result)]
 
     def _handle(self, request: Message) -> Result:
         handlers = HANDLERS.get(request.name)
@@ -101,6 +101,9 @@ def _response(code: int, reason: str = "") -> bytes:
     raw = reason.encode(errors="surrogateescape")
     field = b"\x0b" + REASON.to_bytes(2, "big") + len(raw).to_bytes(4, "big") + raw
     return made[:-1] + field + b"\0"
+
+
+_DONE = _response(0)
 
 
 def to_stderr(line: str) -> None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -21,10 +22,11 @@ from .codec import Message, decode, encode
 from .dumps import MORE
 from .errors import SandeshError
 from .frames import HEADER, OWN_CLIENT, REASON, Frame
-from .schema import DUMP, GET, schemas
+from .schema import DUMP, GET, RESPONSE, schemas
 
 _SOCKET: Final = "dpdk_netlink"
 _TIMEOUT: Final = 30.0
+_WINDOW: Final = 128  # requests on their way at a time
 
 # How the next request of a dump says from which object on: fields from that object's fields.
 _MARKERS: Final[dict[str, Callable[[Message], dict[str, Any]]]] = {
@@ -100,6 +102,25 @@ class Client:
         """
         return self._ask(name, {_operation_of(name): h_op, **fields})[1]
 
+    def many(self, name: str, h_op: int, rows: Iterable[dict[str, Any]]) -> dict[int, SandeshError]:
+        """A request for each of `rows` (its fields), without waiting for each answer.
+
+        All are sent; gives back the errors of those that were refused, by their place.
+        """
+        operation = {_operation_of(name): h_op}
+        failed: dict[int, SandeshError] = {}
+        left = enumerate(rows)
+        while part := list(islice(left, _WINDOW)):
+            sent = (encode(name, {**operation, **row}) for _, row in part)
+            self.send_raw(b"".join(frames.request(0, one, version=self._version) for one in sent))
+            for place, _ in part:
+                for frame in self.receive():
+                    if frame.payload != _DONE:
+                        code = next(decode(frame.payload)).resp_code
+                        if code < 0:
+                            failed[place] = SandeshError(-code, _reason(frame.payload))
+        return failed
+
     def get(self, name: str, **fields: Any) -> Message:
         """The one object that a GET gives back."""
         (found,) = self.request(name, GET, **fields)
@@ -135,6 +156,8 @@ class Client:
         objects: list[Message] = []
         code = 0
         for frame in self.receive():
+            if frame.payload == _DONE:
+                continue
             for message in decode(frame.payload):
                 if message.name == "vr_response":
                     code = message.resp_code
@@ -158,6 +181,9 @@ class Client:
             if not data:
                 raise ConnectionResetError("the door has closed the connection")
             self._received += data
+
+
+_DONE: Final = encode("vr_response", {"h_op": RESPONSE})
 
 
 def _operation_of(name: str) -> str:

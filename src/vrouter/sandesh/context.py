@@ -126,5 +126,5 @@ def refuse_set(request: Message, reason: str, *fields: str) -> None:
 
 
 def vrf_number(vrf: int) -> int:
-    """A VRF of an object; -1 stands for none, as 65535 does."""
-    return VRF_NONE if vrf == -1 else vrf
+    """A VRF of an object; a negative one stands for none, as 65535 does."""
+    return VRF_NONE if vrf < 0 else vrf

@@ -79,6 +79,7 @@ class Door:
         self._clients: dict[int, _Client] = {}
         self._ready: dict[int, _Client] = {}
         self._stop = False
+        self._room = memoryview(bytearray(_CHUNK))
         with contextlib.ExitStack() as stack:
             stack.enter_context(locked(folder / _LOCK))
             if (folder / NETLINK).is_socket():
@@ -213,13 +214,13 @@ class Door:
     def _receive(self, client: _Client) -> bool:
         """Takes what was sent; False: the client is gone."""
         try:
-            data = client.sock.recv(_CHUNK)
+            count = client.sock.recv_into(self._room)
         except BlockingIOError:
             return True
         except OSError:
-            data = b""
-        if data:
-            client.received += data
+            count = 0
+        if count:
+            client.received += self._room[:count]
             return True
         client.ended = True
         # what it asked before it closed its side is still answered
@@ -231,22 +232,24 @@ class Door:
     def _serve(self, client: _Client) -> None:
         """Answers some frames of a client whose turn it is."""
         self._ready.pop(client.sock.fileno(), None)
-        several = False
-        end = time.monotonic() + _TURN
-        with contextlib.ExitStack() as stack:
-            while time.monotonic() < end:
-                if len(client.out) > _OUT_MAX or not self._has_frame(client):
-                    break
-                if client.sock.fileno() < 0:
-                    return
-                frame = client.take()
-                if not several and self._has_frame(client):
-                    several = True
-                    with contextlib.suppress(Refused):  # then each request says so itself
-                        stack.enter_context(self._core.lock())
-                client.out += self._answering.answer(frame, client.sock.fileno())
+        if not self._has_frame(client):
+            return
+        self._answer(client)
+        if self._has_frame(client):
+            # one lock for all of them; where it is not to be had, each request says so itself
+            with contextlib.ExitStack() as stack:
+                with contextlib.suppress(Refused):
+                    stack.enter_context(self._core.lock())
+                end = time.monotonic() + _TURN
+                while len(client.out) <= _OUT_MAX and self._has_frame(client):
+                    self._answer(client)
+                    if time.monotonic() > end:
+                        break
         if client.sock.fileno() >= 0 and self._flush(client):
             self._schedule(client)
+
+    def _answer(self, client: _Client) -> None:
+        client.out += self._answering.answer(client.take(), client.sock.fileno())
 
     def _has_frame(self, client: _Client) -> bool:
         """Whether a request waits; a client that sends something else is dropped."""

@@ -159,7 +159,8 @@ def handle(args: argparse.Namespace) -> int | None:
         vrouter_info.show(args)
         return None
     if args.handler is None:
-        raise UsageError("no command; give load, unload, status, vhost, trace, sandesh, lab or --info")
+        commands = "load, unload, status, vhost, trace, sandesh, lab"
+        raise UsageError(f"no command; give {commands} or --info")
     handler: Callable[[Any], int | None] = args.handler
     return handler(args)
 

@@ -13,7 +13,7 @@ _vrouter_words() {
     "vrfstats") echo "-h --help --get --dump --name --json --version" ;;
     "vrinfo") echo "-h --help --name --json --version" ;;
     "vrmemstats") echo "-h --help --name --json --version" ;;
-    "vrouter") echo "-h --help --info --trap-rate --name --json --version load unload status vhost trace lab" ;;
+    "vrouter") echo "-h --help --info --trap-rate --name --json --version load unload status vhost trace sandesh lab" ;;
     "vrouter load") echo "-h --help --name --json --version --profile --size --object" ;;
     "vrouter unload") echo "-h --help --name --json --version" ;;
     "vrouter status") echo "-h --help --name --json --version" ;;
@@ -22,6 +22,7 @@ _vrouter_words() {
     "vrouter vhost confirm") echo "-h --help --name --json --version" ;;
     "vrouter vhost down") echo "-h --help --name --json --version --dry-run --forget" ;;
     "vrouter trace") echo "-h --help --name --json --version --count --seconds --drops --host --proto" ;;
+    "vrouter sandesh") echo "-h --help --name --json --version --sock-dir --far-netns" ;;
     "vrouter lab") echo "-h --help up show exec down demo" ;;
     "vrouter lab up") echo "-h --help --encap --forwarding --stage --wire --underlay --id" ;;
     "vrouter lab show") echo "-h --help --json --id" ;;

@@ -33,7 +33,8 @@ NAME = "vr_interface_req"
 _MADE = (VifTransport.PMD, VifTransport.SOCKET)
 _MIRRORED = VifFlag.MIRROR_RX | VifFlag.MIRROR_TX
 _HOST = (VifType.HOST, VifType.GATEWAY)
-_DEVICE_MTU = 1500
+_DEVICE_MTU = 9160
+_AGENT_MTU = 65535  # a trap is longer than the packet in it
 _LAST_MTU = 65535
 # upstream's, of a vif for which none was asked
 _MTUS = {VifType.VIRTUAL: 9160, VifType.VIRTUAL_VLAN: 9160, VifType.STATS: 9136}
@@ -199,7 +200,8 @@ def _device(context: Context, request: Message, kind: VifType) -> tuple[Device, 
         return found, False
     if kind != VifType.AGENT and request.vifr_transport not in _MADE:
         raise DeviceError(f"there is no netdevice {name!r} in this network namespace")
-    return context.devices.make(name, request.vifr_mtu or _DEVICE_MTU), True
+    mtu = _AGENT_MTU if kind == VifType.AGENT else request.vifr_mtu or _DEVICE_MTU
+    return context.devices.make(name, mtu), True
 
 
 def _of_device(request: Message, kind: VifType, device: Device) -> Vif:
