@@ -119,10 +119,10 @@ def anything(r: random.Random) -> tuple[bytes, bool]:
     if choice == 2:  # a length that cannot be, or that never comes
         length = r.choice((0, 1, 15, 23, 1 << 18, (1 << 18) + 1, 0xFFFFFFFF))
         return struct.pack("=I", length) + r.randbytes(20), False
-    frame = bytearray(by_hand.frame(_request(r), 1))
+    whole = bytearray(by_hand.frame(_request(r), 1))
     for _ in range(r.choice((0, 0, 1, 3))):
-        frame[r.randrange(4, len(frame))] = r.choice((0, 1, 0xFF, r.randrange(256)))
-    return bytes(frame), True
+        whole[r.randrange(4, len(whole))] = r.choice((0, 1, 0xFF, r.randrange(256)))
+    return bytes(whole), True
 
 
 def frames(r: random.Random, count: int) -> Iterator[tuple[bytes, bool]]:

@@ -204,6 +204,49 @@ def test_sockets_and_exit(host: DoorHost, client: Client) -> None:
     assert not (host.folder / "dpdk_pkt0").exists()
 
 
+def test_a_fabric_and_a_host_of_the_doors(host: DoorHost, client: Client) -> None:
+    """As upstream's DPDK start: the NIC, vhost0 joined with it, then the agent."""
+    nic, vhost = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
+    add_vif(client, 0, "fab0", 2, vifr_vrf=0, vifr_flags=0x200, vifr_mac=nic)
+    add_vif(client, 1, "vhost0", 0, vifr_vrf=0, vifr_mac=vhost, vifr_cross_connect_idx=(0,))
+    frame = ethernet(nic, vhost, ETH_IPV4, PACKET)
+    with Tap(host.far, "fab0") as wire, Tap(host.far, "vhost0") as stack:
+        for one, other in ((stack, wire), (wire, stack)):
+            one.send(frame)
+            select.select([other], [], [], 5)
+            assert [data for _, data in other.read()] == [frame]
+    for idx in (0, 1):
+        assert client.get("vr_interface_req", vifr_idx=idx).vifr_flags & 2
+    add_vif(client, 2, "pkt0", 1, vifr_vrf=0xFFFF)
+    for idx in (0, 1):
+        assert not client.get("vr_interface_req", vifr_idx=idx).vifr_flags & 2
+    with pytest.raises(SandeshError) as caught:
+        client.request("vr_interface_req", DEL, vifr_idx=0)
+    assert caught.value.errno == errno.EBUSY
+    client.request("vrouter_ops", RESET)
+    assert not {"fab0", "vhost0", "pkt0"} & (host.devices(host.near) | host.devices(host.far))
+    with host.core() as core:
+        assert not core.vifs.end_bypass()
+
+
+def test_a_host_vif_of_a_device_that_is_there(host: DoorHost, client: Client) -> None:
+    host.sh(f"ip link add dev vhost0 type veth peer name vhost0 netns {host.far}")
+    try:
+        for space in (host.near, host.far):
+            host.sh("ip link set dev vhost0 up", space)
+        add_vif(client, 0, "fab0", 2, vifr_vrf=0, vifr_flags=0x200)
+        add_vif(client, 1, "vhost0", 0, vifr_vrf=0, vifr_cross_connect_idx=(0,))
+        frame = ethernet(VM1, VM2, ETH_IPV4, PACKET)
+        with Tap(host.far, "fab0") as wire, Tap(host.far, "vhost0") as stack:
+            stack.send(frame)
+            select.select([wire], [], [], 5)
+            assert frame in [data for _, data in wire.read()]
+        client.request("vrouter_ops", RESET)
+        assert "vhost0" in host.devices(host.near)
+    finally:
+        host.sh("ip link del dev vhost0")
+
+
 # ---- the agent's packets ------------------------------------------------------------------
 
 

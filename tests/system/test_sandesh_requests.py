@@ -257,7 +257,7 @@ def test_routes(client: Client, core: DpCore, family: int, base: str) -> None:
     encap(client, 10, 7)
     encap(client, 11, 7)
     prefix = ip_network(base.format(1))
-    longer = next(prefix.subnets(8))
+    longer: Any = next(prefix.subnets(8))
     address = prefix.network_address + 5
     table = core.routes_of(prefix)
     common = {"rtr_vrf_id": 1, "rtr_family": family}
@@ -389,7 +389,7 @@ def test_mirrors(client: Client, core: DpCore) -> None:
     got = client.get("vr_interface_req", vifr_idx=7)
     assert (got.vifr_mir_id, got.vifr_in_mirror_md) == (3, b"\xff\0")
     client.request("vr_interface_req", **{**got.fields, "h_op": ADD})
-    add = {"vifr_mir_id": 3, "vifr_in_mirror_md": b"\x01\x02", "vifr_flags": 0x48}
+    add: dict[str, Any] = {"vifr_mir_id": 3, "vifr_in_mirror_md": b"\x01\x02", "vifr_flags": 0x48}
     with pytest.raises(SandeshError):
         add_vif(client, 7, "tap7", **add)
     found = list(client.dump("vr_mirror_req"))

@@ -31,7 +31,7 @@ def _integers(kind: str) -> st.SearchStrategy[int]:
 
 def _values_of(field: Field) -> st.SearchStrategy[Any]:
     if field.type == "string":
-        return st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+        return st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
     if field.element == "byte":
         return st.binary(max_size=80)
     if field.element is not None:

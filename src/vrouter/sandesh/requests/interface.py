@@ -208,13 +208,7 @@ def _of_device(request: Message, kind: VifType, device: Device) -> Vif:
     """A vif of this netdevice; what the host has is received on the inner end of a pair."""
     inner = device.ifindex
     if kind in _HOST and not device.ours:
-        try:
-            inner = netdev.index(f"{device.name}i")
-        except DeviceError:
-            raise DeviceError(
-                f"{device.name} has no inner end {device.name}i: make it with "
-                f"`vif --create {device.name} --mac MAC`"
-            ) from None
+        inner = _inner_end(device)
     return Vif(
         idx=request.vifr_idx,
         name=device.name,
@@ -224,6 +218,19 @@ def _of_device(request: Message, kind: VifType, device: Device) -> Vif:
         transport=VifTransport(request.vifr_transport),
         # to a device of ours frames go by its queue, which completes their checksums
         peer=kind == VifType.VIRTUAL and device.peer_elsewhere and not device.ours,
+    )
+
+
+def _inner_end(device: Device) -> int:
+    """Where what the host sends is received: the inner end of a vhost pair, or the device itself
+    if the host has its far end."""
+    with contextlib.suppress(DeviceError):
+        return netdev.index(f"{device.name}i")
+    if device.peer_elsewhere:
+        return device.ifindex
+    raise DeviceError(
+        f"{device.name} has no inner end {device.name}i: make it with "
+        f"`vif --create {device.name} --mac MAC`"
     )
 
 
