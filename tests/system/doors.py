@@ -13,16 +13,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.system.helpers import SOURCE, unique, wait_until
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.loader import load, unload
 from vrouter.dpcore.sizes import SMALL, Sizes
 from vrouter.host import devices, netns
-from vrouter.sandesh import ADD, Client
+from vrouter.sandesh import ADD, Client, SandeshError
 
 _CODE = "import sys; from vrouter.tools.vrouter import main; sys.exit(main())"
 GATEWAY_MAC = bytes.fromhex("00005e000100")
+ENCAP = GATEWAY_MAC * 2 + b"\x08\x00"
 
 
 class DoorHost:
@@ -136,3 +139,29 @@ def add_vif(client: Client, idx: int, name: str, kind: int = 3, **fields: Any) -
         "vifr_parent_vif_idx": -1,
     }
     client.request("vr_interface_req", ADD, **{**asked, **fields})
+
+
+def refused(client: Client, name: str, op: int, **fields: Any) -> int:
+    """The errno with which a request is refused; that it has a reason."""
+    with pytest.raises(SandeshError) as caught:
+        client.request(name, op, **fields)
+    assert caught.value.reason
+    return caught.value.errno
+
+
+def encap(client: Client, id: int, vif: int) -> None:
+    """Adds an Encap nexthop of VRF 1 that leaves by `vif`."""
+    client.request(
+        "vr_nexthop_req",
+        ADD,
+        nhr_id=id,
+        nhr_type=2,
+        nhr_family=2,
+        nhr_flags=1,
+        nhr_vrf=1,
+        nhr_encap_oif_id=(vif, -1, -1),
+        nhr_encap_valid=(1, 0, 0),
+        nhr_encap=ENCAP,
+        nhr_encap_len=14,
+        nhr_encap_family=0x0806,
+    )

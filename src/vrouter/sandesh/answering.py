@@ -36,6 +36,10 @@ class Answering:
         """The client is gone."""
         self._kept.forget(client)
 
+    def expire(self) -> None:
+        """Forgets dumps that nobody goes on with."""
+        self._kept.expire()
+
     def answer(self, data: bytes, client: Hashable) -> bytes:
         """The answer to a whole frame, whatever is in it."""
         try:

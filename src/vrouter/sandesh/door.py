@@ -140,6 +140,7 @@ class Door:
         self._context.vifs_changed = False
         self._looked = time.monotonic()
         self._packets.follow(self._core)
+        self._answering.expire()
 
     def _renew(self) -> None:
         """After a load that put other tables in place, those are opened."""

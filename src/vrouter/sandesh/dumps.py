@@ -9,6 +9,7 @@ in it, whatever others write.
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -18,8 +19,10 @@ from typing import Any, Final
 MORE: Final = 1 << 30
 PAGE: Final = 3968  # bytes; upstream's: its clients have buffers of 4096
 LONG_PAGE: Final = 61440  # for clients that ask for it
-_KEPT: Final = 16
-_KEPT_ROWS: Final = 2_000_000
+_KEPT: Final = 64
+_KEPT_ROWS: Final = 500_000
+_SECONDS: Final = 20.0
+_Name = tuple[Hashable, Hashable, int | None]  # client (None: shared), scope, version
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,43 +52,58 @@ class Page:
 
 
 class Kept:
-    """The rows of dumps under way."""
+    """The rows of dumps under way: of each client's, and those that clients may share."""
 
-    def __init__(self) -> None:
-        self._rows: OrderedDict[Hashable, Sequence[Any]] = OrderedDict()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rows: OrderedDict[_Name, tuple[float, Sequence[Any]]] = OrderedDict()
+        self._clock = clock
 
     def page(self, dump: Dump, client: Hashable, size: int) -> Page:
         """The next page of this client's dump, of at most `size` bytes (but one object)."""
-        own = (client, dump.scope)
-        rows = self._rows.get(own) if dump.marker is not None else None
+        own: _Name = (client, dump.scope, None)
+        shared: _Name = (None, dump.scope, dump.version)
+        rows = self._find(own) if dump.marker is not None else None
+        if rows is None and dump.version is not None:
+            rows = self._find(shared)
         if rows is None:
-            shared = (None, dump.scope, dump.version)
-            rows = self._rows.get(shared) if dump.version is not None else None
-            if rows is None:
-                rows = dump.rows()
+            rows = dump.rows()
         start = 0 if dump.marker is None else bisect_right(rows, dump.marker, key=dump.key)
         page, end = _fill(dump, rows, start, size)
         if end < len(rows):
-            self._keep(own, rows)
             if dump.version is not None:
-                self._keep((None, dump.scope, dump.version), rows)
+                self._drop(lambda name: name[:2] == shared[:2] and name != shared)
+                self._keep(shared, rows)
+            self._keep(own, rows)
         else:
             self._rows.pop(own, None)
         return page
 
     def forget(self, client: Hashable) -> None:
         """The client is gone."""
-        for one in [one for one in self._rows if one[0] == client]:  # type: ignore[index]
+        self._drop(lambda name: name[0] == client)
+
+    def expire(self) -> None:
+        """What nobody has asked for in a while is read anew when somebody does."""
+        limit = self._clock() - _SECONDS
+        old = {name for name, (used, _) in self._rows.items() if used < limit}
+        self._drop(old.__contains__)
+
+    def _find(self, name: _Name) -> Sequence[Any] | None:
+        found = self._rows.get(name)
+        return None if found is None else found[1]
+
+    def _drop(self, which: Callable[[_Name], bool]) -> None:
+        for one in [one for one in self._rows if which(one)]:
             del self._rows[one]
 
-    def _keep(self, name: Hashable, rows: Sequence[Any]) -> None:
-        self._rows[name] = rows
+    def _keep(self, name: _Name, rows: Sequence[Any]) -> None:
+        self._rows[name] = self._clock(), rows
         self._rows.move_to_end(name)
         while len(self._rows) > 1 and (len(self._rows) > _KEPT or self._count() > _KEPT_ROWS):
             self._rows.popitem(last=False)
 
     def _count(self) -> int:
-        different = {id(rows): len(rows) for rows in self._rows.values()}
+        different = {id(rows): len(rows) for _, rows in self._rows.values()}
         return sum(different.values())
 
 
