@@ -92,6 +92,7 @@ def test_a_vif_is_added_changed_read_and_removed(client: Client, core: DpCore) -
         (errno.EINVAL, {"vifr_name": "no/name"}),
         (errno.EINVAL, {"vifr_name": "sixteen-letters-"}),
         (errno.EINVAL, {"vifr_mtu": -1}),
+        (errno.EINVAL, {"vifr_flags": -1}),
         (errno.ENODEV, {"vifr_transport": 1}),
         (errno.EOPNOTSUPP, {"vifr_flags": 0x4}),  # service chain
         (errno.EOPNOTSUPP, {"vifr_fat_flow_protocol_port": (80,)}),

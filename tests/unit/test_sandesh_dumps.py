@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dumps in parts."""
+"""Dumps in parts, and what is said of refusals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
+from vrouter.sandesh.answering import Teller
 from vrouter.sandesh.dumps import MORE, Dump, Kept
 
 
@@ -86,3 +89,19 @@ def test_what_is_kept_has_limits() -> None:
 def test_one_object_that_is_larger_than_a_page() -> None:
     table, kept = Table(range(3)), Kept()
     assert kept.page(table.dump(), 1, 1).code == 1 | MORE
+
+
+def test_a_journal_is_not_filled(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    say = Teller("vrouter", lambda: now[0])
+    for number in range(1000):
+        say(f"line {number}")
+    now[0] = 2.0
+    say("later")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["vrouter: line 0", "vrouter: line 1"]
+    assert lines[99:] == [
+        "vrouter: line 99",
+        "vrouter: 900 more lines were kept back",
+        "vrouter: later",
+    ]

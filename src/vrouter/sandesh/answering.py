@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Hashable
 
@@ -21,6 +22,8 @@ from .requests import HANDLERS
 from .schema import ADD, DEL, RESET, RESPONSE
 
 _WRITES = (ADD, DEL, RESET)
+_SECOND = 1.0
+_LINES = 100  # a second
 _CHANGE_VIFS = ("vr_interface_req", "vrouter_ops")
 
 
@@ -78,7 +81,7 @@ class Answering:
         if handler is None:
             raise unsupported(f"{request.name} with h_op {request.h_op}")
         if request.h_op in _WRITES:
-            self._context.wrote = True
+            self._context.writes += 1
             if request.name in _CHANGE_VIFS:
                 self._context.vifs_changed = True
         return handler(self._context, request)
@@ -110,9 +113,29 @@ def _response(code: int, reason: str = "") -> bytes:
 _DONE = _response(0)
 
 
-def to_stderr(line: str) -> None:
-    """Says a line to whoever runs the door; a closed stderr harms nothing."""
-    try:
-        print(f"vrouter: {line}", file=sys.stderr, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+class Teller:
+    """Says lines to whoever runs the door, some at a time: clients must not fill its journal."""
+
+    def __init__(self, prog: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._prog, self._clock = prog, clock
+        self._since, self._said, self._kept_back = clock(), 0, 0
+
+    def __call__(self, line: str) -> None:
+        if self._clock() - self._since > _SECOND:
+            self._print_kept_back()
+            self._since, self._said = self._clock(), 0
+        self._said += 1
+        if self._said > _LINES:
+            self._kept_back += 1
+        else:
+            self._print(line)
+
+    def _print_kept_back(self) -> None:
+        if self._kept_back:
+            self._print(f"{self._kept_back} more lines were kept back")
+        self._kept_back = 0
+
+    def _print(self, line: str) -> None:
+        # a closed stderr harms nothing
+        with contextlib.suppress(OSError, ValueError):
+            print(f"{self._prog}: {line}", file=sys.stderr, flush=True)

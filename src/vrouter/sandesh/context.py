@@ -39,10 +39,11 @@ _PATIENCE: Final = 0.05
 
 @dataclass
 class _Counted:
-    """References to nexthops as they were at a time, and how long the counting took."""
+    """References as they were at a time; how long the counting took, after how many writes."""
 
     at: float
     took: float
+    writes: int
     counts: Counter[int]
 
 
@@ -53,8 +54,8 @@ class Context:
         self.core = core
         self.devices = devices
         self.vrfs = Vrfs(core)
-        self._counted: _Counted | None = None
-        self.wrote = True
+        self._counted: dict[str, _Counted] = {}
+        self.writes = 0
         self.vifs_changed = True
 
     # ---- checks that several requests share -----------------------------------------
@@ -93,14 +94,24 @@ class Context:
 
     def references(self) -> Counter[int]:
         """How many entries name each nexthop. Large tables are counted once a second at most."""
+        return self._count("references", self.core.nexthops.ref_counts)
+
+    def leaving_by(self) -> Counter[int]:
+        """How many nexthops leave by each vif; likewise."""
+        items = self.core.nexthops.items
+        return self._count(
+            "leaving_by", lambda: Counter(one.oif for one in items() if one.oif is not None)
+        )
+
+    def _count(self, what: str, count: Callable[[], Counter[int]]) -> Counter[int]:
         now = time.monotonic()
-        last = self._counted
+        last = self._counted.get(what)
         if last is not None and now - last.at < _SECOND:
-            if not self.wrote or last.took > _CHEAP:
+            if last.writes == self.writes or last.took > _CHEAP:
                 return last.counts
-        counts = self.core.nexthops.ref_counts()
-        self._counted = _Counted(now, time.monotonic() - now, counts)
-        self.wrote = False
+        counts = count()
+        took = time.monotonic() - now
+        self._counted[what] = _Counted(now + took, took, self.writes, counts)
         return counts
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +36,11 @@ def add_arguments(commands: Any, command: Any) -> None:
 def _serve(args: argparse.Namespace) -> None:
     instance = open_instance(args)
     instance.require_loaded()
-    from vrouter.sandesh.answering import to_stderr  # noqa: PLC0415 - pyroute2 takes 240 ms
+    from vrouter.sandesh.answering import Teller  # noqa: PLC0415 - pyroute2 takes 240 ms
     from vrouter.sandesh.door import Door  # noqa: PLC0415 - the same
 
     folder = args.sock_dir.absolute()
-    with instance.enter_netns(), Door(instance, folder, args.far_netns, to_stderr) as door:
-        print(f"{args.prog}: instance {instance.name} is served in {folder}", file=sys.stderr)
+    say = Teller(args.prog)
+    with instance.enter_netns(), Door(instance, folder, args.far_netns, say) as door:
+        say(f"instance {instance.name} is served in {folder}")
         door.run()

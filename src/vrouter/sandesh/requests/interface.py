@@ -36,6 +36,7 @@ _HOST = (VifType.HOST, VifType.GATEWAY)
 _DEVICE_MTU = 9160
 _AGENT_MTU = 65535  # a trap is longer than the packet in it
 _LAST_MTU = 65535
+_FLAG_BITS = 0xFFFFFFFF
 # upstream's, of a vif for which none was asked
 _MTUS = {VifType.VIRTUAL: 9160, VifType.VIRTUAL_VLAN: 9160, VifType.STATS: 9136}
 _MTU = 1514
@@ -126,7 +127,7 @@ def _is_change(context: Context, request: Message, old: Vif) -> bool:
 
 def _wanted(request: Message, base: Vif, old: Vif | None) -> Vif:
     """`base`, with all that a request says of a vif; negative numbers leave what is there."""
-    flags = VifFlag(0) | request.vifr_flags
+    flags = VifFlag(0) | (request.vifr_flags & _FLAG_BITS)
     mirror = request.vifr_mir_id if int(flags) & _MIRRORED else None
     xconnect = [one for one in request.vifr_cross_connect_idx if one >= 0]
     vrf, mcast_vrf = request.vifr_vrf, request.vifr_mcast_vrf
@@ -269,7 +270,7 @@ def get(context: Context, request: Message) -> Object:
     cpu = _cpu(request)
     context.settle()
     vif = _find(context, request)
-    return NAME, _fields(context, vif, cpu, _users(context))
+    return NAME, _fields(context, vif, cpu, context.leaving_by())
 
 
 def dump(context: Context, request: Message) -> Dump:
@@ -277,8 +278,9 @@ def dump(context: Context, request: Message) -> Dump:
     context.check_router(request.vifr_rid)
     cpu = _cpu(request)
     marker = None if request.vifr_marker < 0 else request.vifr_marker
-    context.settle()
-    users = _users(context)
+    if marker is None:
+        context.settle()
+    users = context.leaving_by()
 
     def made(idx: int) -> bytes | None:
         vif = context.core.vifs.get(idx)
@@ -300,10 +302,6 @@ def _cpu(request: Message) -> int | None:
     return None if request.vifr_core == 0 else int(request.vifr_core) - 1
 
 
-def _users(context: Context) -> Counter[int | None]:
-    return Counter(nexthop.oif for nexthop in context.core.nexthops.items())
-
-
 def _find(context: Context, request: Message) -> Vif:
     vifs = context.core.vifs
     if request.vifr_idx >= 0:
@@ -319,9 +317,7 @@ def _find(context: Context, request: Message) -> Vif:
     return found
 
 
-def _fields(
-    context: Context, vif: Vif, cpu: int | None, users: Counter[int | None]
-) -> dict[str, object]:
+def _fields(context: Context, vif: Vif, cpu: int | None, users: Counter[int]) -> dict[str, object]:
     vifs = context.core.vifs
     stats, drops = vifs.stats(vif.idx, cpu), vifs.drops(vif.idx)
     upper, lower = convert.ip6_numbers(vif.ip6)

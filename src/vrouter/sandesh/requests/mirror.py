@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final
 
 from vrouter.dpcore.names import MirrorFlag
@@ -61,29 +62,33 @@ def get(context: Context, request: Message) -> Object:
     found = context.core.mirrors.get(request.mirr_index)
     if found is None:
         raise missing(f"there is no mirror {request.mirr_index}")
-    return NAME, _fields(context, found)
+    return NAME, _fields(found, _users(context))
 
 
 def dump(context: Context, request: Message) -> Dump:
     """All mirrors, by index."""
     context.check_router(request.mirr_rid)
+    users = _users(context)
     return Dump(
         NAME,
         lambda: list(context.core.mirrors.items()),
         lambda mirror: mirror.index,
         None if request.mirr_marker < 0 else request.mirr_marker,
-        lambda mirror: encode(NAME, _fields(context, mirror)),
+        lambda mirror: encode(NAME, _fields(mirror, users)),
     )
 
 
-def _fields(context: Context, mirror: Mirror) -> dict[str, Any]:
-    users = sum(1 for vif in context.core.vifs.items() if vif.mirror == mirror.index)
+def _users(context: Context) -> Counter[int | None]:
+    return Counter(vif.mirror for vif in context.core.vifs.items())
+
+
+def _fields(mirror: Mirror, users: Counter[int | None]) -> dict[str, Any]:
     return dict(
         response(
             NAME,
             mirr_index=mirror.index,
             mirr_nhid=mirror.nh,
-            mirr_users=1 + users,
+            mirr_users=1 + users[mirror.index],
             mirr_flags=_DYNAMIC if mirror.dynamic else 0,
             mirr_vni=-1 if mirror.vni is None else mirror.vni,
         )[1]

@@ -111,8 +111,7 @@ def _empty(context: Context) -> None:
     core = context.core
     core.inet.clear()
     core.inet6.clear()
-    for entry in list(core.bridge.items()):
-        core.bridge.delete(entry.vrf, entry.mac)
+    core.bridge.clear()
     for label, _ in list(core.mpls.items()):
         core.mpls.delete(label)
     for vni, _ in list(core.vxlan.items()):
