@@ -14,7 +14,7 @@ from tests.system.doors import DoorHost, add_vif, door_host, encap, refused
 from tests.unit import sandesh_by_hand as by_hand
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.names import DropReason
-from vrouter.sandesh import ADD, DEL, DUMP, GET, RESET, Client, SandeshError
+from vrouter.sandesh import ADD, DEL, DUMP, GET, RESET, Client, Malformed, SandeshError
 from vrouter.sandesh.requests.drops import FIRST_OF_OURS, OURS, field_of
 from vrouter.sandesh.schema import schemas
 
@@ -220,3 +220,20 @@ def test_several_requests_in_a_frame(host: DoorHost, client: Client, core: DpCor
         assert struct.unpack_from(">i", answer.payload, 25)[0] == -errno.EINVAL
         assert len(answer.payload) == 30
     assert list(core.mpls.items()) == [(50, 10), (52, 10)]
+
+
+def test_many_requests_without_waiting_for_each(client: Client, core: DpCore) -> None:
+    add_vif(client, 7, "tap7")
+    encap(client, 10, 7)
+    rows = [
+        {"mr_label": 16 + place, "mr_nhid": 99 if place in (3, 300) else 10} for place in range(400)
+    ]
+    failed = client.many("vr_mpls_req", ADD, rows)
+    assert {place: error.errno for place, error in failed.items()} == dict.fromkeys(
+        (3, 300), errno.EINVAL
+    )
+    assert "no nexthop 99" in failed[3].reason
+    assert len(list(core.mpls.items())) == 398
+    assert client.get("vr_mpls_req", mr_label=20).mr_nhid == 10
+    with pytest.raises(Malformed):
+        client.request("vr_mpls_req", ADD, mr_labels=5)

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import replace
 
 from vrouter.dpcore import netdev
-from vrouter.dpcore.errors import DeviceError, NoSuchEntry, VrouterError
+from vrouter.dpcore.errors import DeviceError, NoSuchEntry
 from vrouter.dpcore.names import (
     MAX_VIFS,
     MIRROR_NONE,
@@ -79,7 +79,7 @@ def add(context: Context, request: Message) -> None:
         device, made = _device(context, request, kind)
         try:
             core.vifs.add(_wanted(request, _of_device(request, kind, device), None))
-        except VrouterError:
+        except BaseException:
             if made:
                 context.devices.remove(device.name)
             raise
@@ -129,7 +129,9 @@ def _wanted(request: Message, base: Vif, old: Vif | None) -> Vif:
     """`base`, with all that a request says of a vif; negative numbers leave what is there."""
     flags = VifFlag(0) | (request.vifr_flags & _FLAG_BITS)
     mirror = request.vifr_mir_id if int(flags) & _MIRRORED else None
-    xconnect = [one for one in request.vifr_cross_connect_idx if one >= 0]
+    partners = [one for one in request.vifr_cross_connect_idx if one >= 0]
+    # a Physical vif gets its partner from the Host vif that names it
+    xconnect = partners[0] if partners and base.type == VifType.HOST else base.xconnect
     vrf, mcast_vrf = request.vifr_vrf, request.vifr_mcast_vrf
     if "vifr_mcast_vrf" not in request.fields:
         mcast_vrf = base.mcast_vrf
@@ -146,7 +148,7 @@ def _wanted(request: Message, base: Vif, old: Vif | None) -> Vif:
         nh_id=max(0, request.vifr_nh_id),
         ip=convert.ip_of(request.vifr_ip),
         ip6=convert.ip6_of(request.vifr_ip6_u, request.vifr_ip6_l),
-        xconnect=xconnect[0] if xconnect else base.xconnect,
+        xconnect=xconnect,
         qos=request.vifr_qos_map_index,
         mirror=mirror,
         mtu=request.vifr_mtu or base.mtu,
