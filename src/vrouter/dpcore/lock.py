@@ -39,19 +39,20 @@ def hold(path: Path, what: str, timeout: float) -> Iterator[None]:
 
     Raises Busy after `timeout` seconds, naming the process that holds it.
     """
+    name = str(path)
     with _guard:
-        state = _held.get(str(path))
+        state = _held.get(name)
         if state is None or state.pid != os.getpid():
             # a child of fork() holds nothing of what its parent holds
             if state is not None and state.fd >= 0:
                 os.close(state.fd)
-            state = _held[str(path)] = _Held(os.getpid())
+            state = _held[name] = _Held(os.getpid())
     deadline = time.monotonic() + timeout
     if not state.threads.acquire(timeout=timeout):
         raise Busy(f"{what} is being changed by another thread of process {os.getpid()}")
     try:
         if state.depth == 0:
-            state.fd = _acquire(path, what, deadline)
+            state.fd = _acquire(name, what, deadline)
         state.depth += 1
         try:
             yield
@@ -64,7 +65,7 @@ def hold(path: Path, what: str, timeout: float) -> Iterator[None]:
         state.threads.release()
 
 
-def _acquire(path: Path, what: str, deadline: float) -> int:
+def _acquire(path: str, what: str, deadline: float) -> int:
     while True:
         try:
             fd = _open(path)
@@ -81,13 +82,13 @@ def _acquire(path: Path, what: str, deadline: float) -> int:
         os.close(fd)
 
 
-def _open(path: Path) -> int:
+def _open(path: str) -> int:
     """The file descriptor of the lock file, made with its folder if need be."""
     while True:
         with contextlib.suppress(FileNotFoundError):
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         # an unload may remove the folder between the two steps
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _wait(fd: int, what: str, deadline: float) -> None:
@@ -109,10 +110,10 @@ def _wait(fd: int, what: str, deadline: float) -> None:
             pause = min(pause * 2, 0.05)
 
 
-def _is_current(fd: int, path: Path) -> bool:
+def _is_current(fd: int, path: str) -> bool:
     """Whether the locked file is still the one of that name (unload removes it)."""
     try:
-        return os.fstat(fd).st_ino == path.stat().st_ino
+        return os.fstat(fd).st_ino == os.stat(path).st_ino
     except FileNotFoundError:
         return False
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
@@ -30,24 +29,37 @@ _NAME_MAX: Final = 64
 _LAYOUTS_MAX: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
 class Message:
     """A message; fields that were not in it have the value 0, "" or an empty list.
 
-    `message.rtr_nh_id` is a field's value, `fields` holds those that were there.
+    `message.rtr_nh_id` is a field's value, `fields` holds those that were there. The classes of
+    the messages are made from their table.
     """
 
-    name: str
-    fields: Mapping[str, Any]
+    name = ""
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Message:
+        """The message with these fields."""
+        made = cls.__new__(cls)
+        made.__dict__ = fields
+        return made
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The fields that were there."""
+        return self.__dict__
 
     def __getattr__(self, field: str) -> Any:
-        try:
-            return self.fields[field]
-        except KeyError:
-            try:
-                return schemas()[self.name].defaults[field]
-            except KeyError:
-                raise AttributeError(f"{self.name} has no field {field}") from None
+        raise AttributeError(f"{self.name} has no field {field}")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{one}={value!r}' for one, value in self.fields.items())})"
 
 
 class _Layout:
@@ -93,6 +105,9 @@ class _Codec:
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
+        self.kind: type[Message] = type(
+            schema.name, (Message,), {"name": schema.name, **schema.defaults}
+        )
         self.names = tuple(field.name for field in schema.fields)
         self.known = frozenset(self.names)
         self.variable = [
@@ -151,7 +166,7 @@ class _Codec:
         for number, field in self.variable:
             if number not in self.raw:
                 values[number] = _unpacked(field, values[number])
-        return Message(self.schema.name, dict(zip(self.names, values, strict=True)))
+        return self.kind.of(dict(zip(self.names, values, strict=True)))
 
     def _read(self, data: bytes, at: int) -> tuple[Message, int]:
         """Whatever fields there are, in any order."""
@@ -177,7 +192,7 @@ class _Codec:
             found[field.name] = raw
         if tuple(found) == self.names and len(lengths) == len(self.variable):
             self.last = self.layout(tuple(lengths))
-        return Message(self.schema.name, found), at + 1
+        return self.kind.of(found), at + 1
 
 
 def _codecs() -> dict[str, _Codec]:
