@@ -237,3 +237,16 @@ def test_many_requests_without_waiting_for_each(client: Client, core: DpCore) ->
     assert client.get("vr_mpls_req", mr_label=20).mr_nhid == 10
     with pytest.raises(Malformed):
         client.request("vr_mpls_req", ADD, mr_labels=5)
+
+
+def test_a_frame_cannot_ask_for_everything(host: DoorHost, client: Client) -> None:
+    dump = by_hand.message("vr_interface_req", {"h_op": DUMP, "vifr_marker": -1})
+    with host.client() as other:
+        other.send_raw(by_hand.frame(dump * 100, 1, version=1))
+        answers = other.receive()
+        assert len(answers) == 200
+        assert all(len(one.payload) <= 3968 for one in answers)
+        shortest = struct.pack(">I", 11) + b"vr_mpls_req" + b"\0"
+        other.send_raw(by_hand.frame(shortest * 1025, 2))
+        (answer,) = other.receive()
+        assert struct.unpack_from(">i", answer.payload, 25)[0] == -errno.EINVAL

@@ -22,6 +22,7 @@ from .requests import HANDLERS
 from .schema import ADD, DEL, RESET, RESPONSE
 
 _WRITES = (ADD, DEL, RESET)
+_MESSAGES = 1024  # in a frame
 _SECOND = 1.0
 _LINES = 100  # a second
 _CHANGE_VIFS = ("vr_interface_req", "vrouter_ops")
@@ -48,22 +49,23 @@ class Answering:
         try:
             frame = frames.parse_request(data)
             requests = list(decode(frame.payload))
-            if not requests:
-                raise Malformed("no message")
+            if not 0 < len(requests) <= _MESSAGES:
+                raise Malformed(f"{len(requests)} messages: a frame has 1 to {_MESSAGES}")
         except Malformed as error:
             return frames.answers(frames.head_of(data), [self._error(invalid(str(error)), "", 0)])
+        # what a frame asks for must not be without end
+        size = LONG_PAGE if frame.version == OWN_CLIENT and len(requests) == 1 else PAGE
         payloads: list[bytes] = []
         for request in requests:
-            payloads += self._one(request, frame, client)
+            payloads += self._one(request, frame, client, size)
         return frames.answers(frame, payloads)
 
-    def _one(self, request: Message, frame: Frame, client: Hashable) -> list[bytes]:
+    def _one(self, request: Message, frame: Frame, client: Hashable, size: int) -> list[bytes]:
         """What one request is answered with: a message, or two for a dump with objects."""
-        own = frame.version == OWN_CLIENT
         try:
             result = self._handle(request)
             if isinstance(result, Dump):
-                page = self._kept.page(result, client, LONG_PAGE if own else PAGE)
+                page = self._kept.page(result, client, size)
                 code = _response(page.code)
                 return [code, page.objects] if page.objects else [code]
         except VrouterError as error:

@@ -69,11 +69,11 @@ class Packets:
             tap.setblocking(False)
             tap.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
             tap.bind((socket.if_indextoname(ifindex), _ALL))
-        except OSError:
+            self._injector = Injector(ifindex)
+        except (OSError, VrouterError):
             tap.close()
             return  # it has gone meanwhile
         self._tap, self._ifindex = tap, ifindex
-        self._injector = Injector(ifindex)
         self._selector.register(tap, selectors.EVENT_READ, self._forward)
 
     def take(self) -> None:
