@@ -240,7 +240,8 @@ def test_many_requests_without_waiting_for_each(client: Client, core: DpCore) ->
 
 
 def test_a_frame_cannot_ask_for_everything(host: DoorHost, client: Client) -> None:
-    dump = by_hand.message("vr_interface_req", {"h_op": DUMP, "vifr_marker": -1})
+    name = b"vr_interface_req"
+    dump = struct.pack(">I", len(name)) + name + struct.pack(">Bhi", 8, 1, DUMP) + b"\0"
     with host.client() as other:
         other.send_raw(by_hand.frame(dump * 100, 1, version=1))
         answers = other.receive()
