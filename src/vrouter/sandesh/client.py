@@ -110,16 +110,28 @@ class Client:
         operation = {_operation_of(name): h_op}
         failed: dict[int, SandeshError] = {}
         left = enumerate(rows)
+        waiting: list[int] = []
         while part := list(islice(left, _WINDOW)):
-            sent = (encode(name, {**operation, **row}) for _, row in part)
-            self.send_raw(b"".join(frames.request(0, one, version=self._version) for one in sent))
-            for place, _ in part:
-                for frame in self.receive():
-                    if frame.payload != _DONE:
-                        code = next(decode(frame.payload)).resp_code
-                        if code < 0:
-                            failed[place] = SandeshError(-code, _reason(frame.payload))
+            self.send_raw(
+                b"".join(
+                    frames.request(0, encode(name, {**operation, **row}), version=self._version)
+                    for _, row in part
+                )
+            )
+            # the door is at these while the answers to those before are read
+            self._take(waiting, failed)
+            waiting = [place for place, _ in part]
+        self._take(waiting, failed)
         return failed
+
+    def _take(self, waiting: list[int], failed: dict[int, SandeshError]) -> None:
+        """Reads an answer for each of the places, and notes the errors."""
+        for place in waiting:
+            for frame in self.receive():
+                if frame.payload != _DONE:
+                    code = next(decode(frame.payload)).resp_code
+                    if code < 0:
+                        failed[place] = SandeshError(-code, _reason(frame.payload))
 
     def get(self, name: str, **fields: Any) -> Message:
         """The one object that a GET gives back."""
