@@ -5,6 +5,7 @@
 #ifndef VR_INPUT_H
 #define VR_INPUT_H
 
+#include "bypass.h"
 #include "cut.h"
 #include "forward.h"
 #include "subvif.h"
@@ -167,8 +168,8 @@ static __always_inline int vr_super_piece(struct __sk_buff *skb, struct vr_packe
 	return VR_GO_FABRIC;
 }
 
-/* From a netdevice that is no vif's: the end of the exception pair. VR_GO_ON for a copy that
- * comes in again, VR_GO_FABRIC, or the packet has ended. */
+/* From a netdevice that is no vif's: the end of the exception pair, or a NIC or its vhost0 after
+ * a reset. VR_GO_ON for a copy that comes in again, VR_GO_FABRIC, or the packet has ended. */
 __noinline int vr_no_vif(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	__u32 magic = skb->mark & VR_AGAIN_MAGIC_MASK;
@@ -176,7 +177,7 @@ __noinline int vr_no_vif(struct __sk_buff *skb, struct vr_packet *pkt)
 	if (!pkt)
 		return TC_ACT_SHOT;
 	if (!vr_cfg.exception_in || skb->ifindex != vr_cfg.exception_in)
-		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
+		return vr_bypass(skb, pkt);
 	if (magic == VR_SUPER_MAGIC)
 		return vr_super_piece(skb, pkt);
 	if (magic != VR_AGAIN_MAGIC)

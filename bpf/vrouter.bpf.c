@@ -6,6 +6,7 @@
  *             -> nexthop -> rewrite/encap -> netdevice
  *                   \-> trap to pkt0       \-> drop(reason)
  */
+#include "bypass.h"
 #include "input.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import islice
 
 from .changes import Operation
 from .errors import BadValue, NoSuchEntry, Refused, TableFull, VrouterError
@@ -26,6 +27,7 @@ _NH_BITS = 24
 _LABEL_BITS = 24
 _LONGER_THAN_A_PACKET = 0.01  # seconds; no packet takes a thousandth of it
 _KNOWN = int(sum(BridgeFlag))
+_PART = 2048  # entries that are removed between two looks at the log
 
 
 def pack_word(nh: int, label: int | None, flags: int) -> int:
@@ -133,6 +135,23 @@ class BridgeTable:
             self._slots.retire(index)
             self._refill()
 
+    def clear(self) -> int:
+        """Removes all entries; how many."""
+        done = 0
+        with self._home.lock():
+            found = self._hash.items()
+            while part := list(islice(found, _PART)):
+                indexes = [_index(value) for _, value in part]
+                with self._noted(Operation.DELETE, [self.by_index(one) for one in indexes]):
+                    for index in indexes:
+                        self._words[index * self._step + self._word_at] = 0
+                    self._hash.delete_many(key for key, _ in part)
+                for index in indexes:
+                    self._slots.retire(index)
+                done += len(part)
+            self._refill()
+        return done
+
     def refill(self) -> int:
         """Makes indexes ready for MACs that dp-core learns, in the place of those it has used;
         how many. Whoever hears of a learnt MAC calls it; each writing call does it too."""
@@ -144,6 +163,15 @@ class BridgeTable:
         found = [self.by_index(_index(value)) for _, value in self._hash.items()]
         entries = [entry for entry in found if entry and vrf in (None, entry.vrf)]
         yield from sorted(entries, key=lambda entry: (entry.vrf, entry.mac))
+
+    @property
+    def limit(self) -> int:
+        """How many entries fit."""
+        return self._hash.max_entries
+
+    def count(self) -> int:
+        """How many there are."""
+        return sum(1 for _ in self._hash.items())
 
     def collect(self) -> int:
         """Frees indexes that a writer took and died before it used them; how many."""

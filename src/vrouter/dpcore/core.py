@@ -132,6 +132,10 @@ class DpCore:
         """The table that holds prefixes and addresses of that IP version."""
         return self.inet if prefix.version == 4 else self.inet6
 
+    def check_vrf(self, vrf: int) -> None:
+        """BadValue unless `vrf` is one that routes may be in."""
+        self._home.check_vrf(vrf)
+
     @property
     def changes(self) -> ChangeLog:
         """What was done to routes and MACs, by whoever did it."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import compress, count
-from pathlib import Path
 from typing import Final, TypeVar
 
 from . import libbpf
@@ -94,8 +94,11 @@ class Home:
         self._words: dict[str, Words] = {}
         self._slots: dict[str, SlotAllocator] = {}
         self._btf: Btf | None = None
-        self._pins, self._staging = instance.pin_dir, instance.staging_dir
+        # as text: they are looked at for each change of an entry
+        self._pins, self._staging = str(instance.pin_dir), str(instance.staging_dir)
         self._made = _inode(self._pins)
+        self._lock = instance.lock_path
+        self._holder: tuple[int, int] | None = None
         self._changes: ChangeLog | None = None
 
     def close(self) -> None:
@@ -112,15 +115,23 @@ class Home:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """The writers' lock of the instance (re-entrant). Raises Busy, Reloaded."""
-        with self.instance.lock():
-            if self._staging.exists():
+        me = os.getpid(), threading.get_ident()
+        if self._holder == me:
+            yield
+            return
+        with self.instance.lock(path=self._lock):
+            if os.path.exists(self._staging):
                 # a load was killed: which tables are in use must be clear before one is written
                 from .exchange import recover  # noqa: PLC0415 - as rare as it is large
 
                 recover(self.instance)
             if not self.is_current():
                 raise Reloaded(self.instance.name)
-            yield
+            self._holder = me
+            try:
+                yield
+            finally:
+                self._holder = None
 
     def is_current(self) -> bool:
         """Whether the maps that are open are still those of the instance."""
@@ -220,7 +231,7 @@ class Home:
             )
 
 
-def _inode(folder: Path) -> int:
+def _inode(folder: str) -> int:
     """What tells a folder of pins from the one that takes its place; 0: there is none."""
     try:
         return os.stat(folder).st_ino

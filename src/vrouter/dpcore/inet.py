@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
+from itertools import islice
 from typing import Any
 
 from .changes import Operation, write_noted
 from .errors import NoSuchEntry
 from .home import Home, check_label
 from .names import LABEL_NONE, RouteFlag
-from .packing import packer
+from .packing import packer, struct_of
 from .records import IPAddress, IPNetwork, Route
 from .route_checks import KNOWN, LABEL_VALID, check_route, stored
 
 _VRF_BITS = 32
+_ROW_HEAD = 5
+_PART = 2048  # routes that are removed between two looks at the log
 
 
 class InetTable:
@@ -32,6 +35,7 @@ class InetTable:
         self._value = home.layout("vr_route")
         self._pack_key = packer(self._key, ("prefixlen", "vrf", "addr"))
         self._pack_value = packer(self._value, ("nh", "label", "bridge", "flags", "plen"))
+        self._route_of = struct_of(self._value, ("nh", "label", "bridge", "flags"))
         self.size = self._trie.max_entries
 
     def get(self, vrf: int, network: IPNetwork) -> Route | None:
@@ -42,6 +46,10 @@ class InetTable:
     def lookup(self, vrf: int, address: IPAddress) -> Route | None:
         """The route that a packet to `address` takes: that of the longest prefix."""
         return self._find(vrf, int(address), 32)
+
+    def covering(self, vrf: int, network: IPNetwork) -> Route | None:
+        """The route that packets to all of `network` take: the longest prefix that holds it."""
+        return self._find(vrf, int(network.network_address), network.prefixlen)
 
     def put(self, route: Route) -> Route:
         """Adds the route, or replaces that of the same prefix; as it is stored.
@@ -122,6 +130,44 @@ class InetTable:
         rows.sort(key=lambda row: row[:3])
         for row_vrf, address, plen, value in rows:
             yield self._route(row_vrf, IPv4Network((address, plen)), self._value.unpack(value))
+
+    def rows(self, vrf: int) -> list[bytes]:
+        """The routes of `vrf` packed, by address and prefix length: address (4 bytes, network
+        order), prefix length (1), then struct vr_route. For who reads very many."""
+        key, value = self._key, self._value
+        at, size = key.fields["addr"].offset, value.size
+        plen = value.fields["plen"].offset
+        vrf_at = key.fields["vrf"].offset
+        wanted = self._pack_key(0, vrf, 0)[vrf_at : vrf_at + 4]
+        found = [
+            k[at : at + 4] + v[plen : plen + 1] + v[:size]
+            for k, v in self._trie.items()
+            if k[vrf_at : vrf_at + 4] == wanted
+        ]
+        found.sort()
+        return found
+
+    def unpack_row(self, row: bytes) -> tuple[int, int, int, int]:
+        """(nexthop, label or LABEL_NONE, bridge index or 0, flags) of one of `rows`."""
+        nh, label, bridge, flags = self._route_of.unpack_from(row, _ROW_HEAD)
+        return nh, label, bridge, flags & KNOWN
+
+    def clear(self) -> int:
+        """Removes all routes; how many."""
+        log = self._home.changes
+        done = 0
+        with self._home.lock():
+            routes = self.items()
+            while part := list(islice(routes, _PART)):
+                keys = [
+                    self._pack_key(
+                        _VRF_BITS + one.prefix.prefixlen, one.vrf, int(one.prefix.network_address)
+                    )
+                    for one in part
+                ]
+                with log.noted([log.route(Operation.DELETE, route) for route in part]):
+                    done += self._trie.delete_many(keys)
+        return done
 
     def _write(self, items: list[tuple[bytes, bytes]]) -> None:
         if len(items) == 1:

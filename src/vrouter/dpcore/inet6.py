@@ -20,12 +20,13 @@ from .changes import Operation, write_noted
 from .errors import NoSuchEntry, Refused
 from .home import Home
 from .names import LABEL_NONE, RouteFlag
-from .packing import packer
+from .packing import packer, struct_of
 from .records import IPAddress, IPNetwork, Route
 from .route_checks import KNOWN, check_route, stored
 from .slots import SlotAllocator
 
 _BITS: Final = 128
+_ROW_HEAD: Final = 17
 _TRIES: Final = 3
 _ALL: Final = (1 << _BITS) - 1
 
@@ -42,6 +43,7 @@ class Inet6Table:
         self._pack_key = packer(self._key, ("addr", "vrf", "plen"))
         route = home.layout("vr_route")
         self._pack_route = packer(route, ("nh", "label", "bridge", "flags", "plen"))
+        self._route_of = struct_of(route, ("nh", "label", "bridge", "flags"))
         lengths, counts = home.array("inet6_lengths"), home.array("inet6_counts")
         self._views = [lengths.mmap(), counts.mmap()]
         self._lengths = self._views[0].cast("Q")
@@ -67,6 +69,41 @@ class Inet6Table:
             if route is not None:
                 return route
         return None
+
+    def covering(self, vrf: int, network: IPNetwork) -> Route | None:
+        """The route that packets to all of `network` take: the longest prefix that holds it."""
+        for plen in self._in_use(vrf):
+            if plen <= network.prefixlen:
+                route = self._find(vrf, int(network.network_address) & _mask(plen), plen)
+                if route is not None:
+                    return route
+        return None
+
+    def rows(self, vrf: int) -> list[bytes]:
+        """The routes of `vrf` packed, by address and prefix length: address (16 bytes), prefix
+        length (1), then struct vr_route. For who reads very many."""
+        route = self._entry.fields["route"].offset
+        key = self._key.fields
+        at, plen, vrf_at = key["addr"].offset, key["plen"].offset, key["vrf"].offset
+        wanted = vrf.to_bytes(2, sys.byteorder)
+        found = []
+        for one, _ in self._hash.items():
+            if one[vrf_at : vrf_at + 2] == wanted:
+                value = self._stored(one)
+                if value is not None:
+                    found.append(one[at : at + 16] + one[plen : plen + 1] + value[route:])
+        found.sort()
+        return found
+
+    def unpack_row(self, row: bytes) -> tuple[int, int, int, int]:
+        """(nexthop, label or LABEL_NONE, bridge index or 0, flags) of one of `rows`."""
+        nh, label, bridge, flags = self._route_of.unpack_from(row, _ROW_HEAD)
+        return nh, label, bridge, flags & KNOWN
+
+    def clear(self) -> int:
+        """Removes all routes; how many."""
+        with self._home.lock():
+            return self.delete_many([(one.vrf, one.prefix) for one in self.items()])
 
     def put(self, route: Route) -> Route:
         """Adds the route, or replaces that of the same prefix; as it is stored.

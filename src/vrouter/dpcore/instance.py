@@ -136,12 +136,20 @@ class Instance:
         finally:
             os.close(fd)
 
-    def lock(self, timeout: float = 10.0) -> AbstractContextManager[None]:
+    @property
+    def lock_path(self) -> Path:
+        """The file of the writers' lock."""
+        return self.run_dir / "lock"
+
+    def lock(
+        self, timeout: float = 10.0, *, path: Path | None = None
+    ) -> AbstractContextManager[None]:
         """The writers' lock, for the block; re-entrant within a thread.
 
-        Raises Busy, naming the process that holds it, after `timeout` seconds.
+        path: `lock_path`, from who takes the lock so often that it keeps that. Raises Busy,
+        naming the process that holds it, after `timeout` seconds.
         """
-        return hold(self.run_dir / "lock", f"vRouter {self.name!r}", timeout)
+        return hold(path or self.lock_path, f"vRouter {self.name!r}", timeout)
 
 
 def all_instances() -> list[Instance]:

@@ -35,6 +35,11 @@ from .sizes import DEFAULT, PROFILES, Sizes
 __all__ = ["Lack", "LoadResult", "load", "probe", "unload"]
 
 _TEST_MODE: Final = "vr_test_mode"
+# what is ours in the run folder, the lock last
+_FILES: Final = (
+    *("instance.json", "instance.new", "instance.next", "vrfs.json", "vrfs.new"),
+    *("events.lock", "lock"),
+)
 _GENERATION: Final = "vr_generation"
 
 
@@ -112,7 +117,7 @@ def unload(instance: Instance) -> None:
     with instance.lock():
         bpffs.remove_tree(instance.staging_dir)
         _remove_pins(instance)
-        for name in ("instance.json", "instance.new", "instance.next", "events.lock", "lock"):
+        for name in _FILES:
             (instance.run_dir / name).unlink(missing_ok=True)
     with suppress(OSError):
         instance.run_dir.rmdir()

@@ -28,6 +28,7 @@ class _Held:
 tell: Callable[[str], None] | None = None
 
 _PATIENCE = 1.0
+_SIGNATURE = 20  # bytes
 _held: dict[str, _Held] = {}
 _guard = threading.Lock()
 
@@ -38,19 +39,20 @@ def hold(path: Path, what: str, timeout: float) -> Iterator[None]:
 
     Raises Busy after `timeout` seconds, naming the process that holds it.
     """
+    name = str(path)
     with _guard:
-        state = _held.get(str(path))
+        state = _held.get(name)
         if state is None or state.pid != os.getpid():
             # a child of fork() holds nothing of what its parent holds
             if state is not None and state.fd >= 0:
                 os.close(state.fd)
-            state = _held[str(path)] = _Held(os.getpid())
+            state = _held[name] = _Held(os.getpid())
     deadline = time.monotonic() + timeout
     if not state.threads.acquire(timeout=timeout):
         raise Busy(f"{what} is being changed by another thread of process {os.getpid()}")
     try:
         if state.depth == 0:
-            state.fd = _acquire(path, what, deadline)
+            state.fd = _acquire(name, what, deadline)
         state.depth += 1
         try:
             yield
@@ -63,25 +65,30 @@ def hold(path: Path, what: str, timeout: float) -> Iterator[None]:
         state.threads.release()
 
 
-def _acquire(path: Path, what: str, deadline: float) -> int:
+def _acquire(path: str, what: str, deadline: float) -> int:
     while True:
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            continue  # an unload removed the folder between the two steps
+            fd = _open(path)
         except OSError as error:
             raise Refused(f"cannot lock {what}: {path}: {error.strerror}") from None
         try:
             _wait(fd, what, deadline)
             if _is_current(fd, path):
-                os.ftruncate(fd, 0)
-                os.pwrite(fd, str(os.getpid()).encode(), 0)
+                _sign(fd)
                 return fd
         except BaseException:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def _open(path: str) -> int:
+    """The file descriptor of the lock file, made with its folder if need be."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # an unload may remove the folder between the two steps
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _wait(fd: int, what: str, deadline: float) -> None:
@@ -103,16 +110,23 @@ def _wait(fd: int, what: str, deadline: float) -> None:
             pause = min(pause * 2, 0.05)
 
 
-def _is_current(fd: int, path: Path) -> bool:
+def _is_current(fd: int, path: str) -> bool:
     """Whether the locked file is still the one of that name (unload removes it)."""
     try:
-        return os.fstat(fd).st_ino == path.stat().st_ino
+        return os.fstat(fd).st_ino == os.stat(path).st_ino
     except FileNotFoundError:
         return False
 
 
+def _sign(fd: int) -> None:
+    """Says who holds it. To write is not cheap, where /run is on a disk: once is enough."""
+    mine = str(os.getpid()).encode().ljust(_SIGNATURE)
+    if os.pread(fd, _SIGNATURE, 0) != mine:
+        os.pwrite(fd, mine, 0)
+
+
 def _holder(fd: int) -> str:
-    owner = os.pread(fd, 20, 0).decode(errors="replace") or "unknown"
+    owner = os.pread(fd, _SIGNATURE, 0).decode(errors="replace").strip() or "unknown"
     return f"process {owner} ({_command(owner)})"
 
 

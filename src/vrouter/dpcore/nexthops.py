@@ -44,6 +44,7 @@ class NexthopTable:
         self._index = home.words("nexthop_index")
         self._array = home.array("nexthop_slots")
         self._layout = home.layout("vr_nexthop")
+        self._type_at = self._layout.fields["type"].offset
         self.size = self._index.size
         # lists may have thousands of members, and are read and written at each change of one
         self._chunk = home.layout("vr_nh_members")
@@ -58,6 +59,11 @@ class NexthopTable:
         """The nexthop of that id."""
         slot = self._index.get(id)
         return self._read(slot) if slot else None
+
+    def kind(self, id: int) -> NhType | None:
+        """The type of the nexthop of that id; None: there is none. Cheaper than `get`."""
+        slot = self._index.get(id)
+        return NhType(self._array.get(slot)[self._type_at]) if slot else None
 
     def put(self, nexthop: Nexthop) -> Nexthop:
         """Adds the nexthop, or replaces the one of the same id; as it is stored.
@@ -104,6 +110,11 @@ class NexthopTable:
         """All nexthops, by id."""
         for _, slot in self._index.nonzero():
             yield self._read(slot)
+
+    def ids(self) -> Iterator[int]:
+        """The ids of all nexthops, ascending."""
+        for id, _ in self._index.nonzero():
+            yield id
 
     def count(self) -> int:
         """How many there are."""

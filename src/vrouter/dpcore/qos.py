@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from .config import ConfigTable
 from .errors import BadValue, NoSuchEntry
@@ -86,6 +86,16 @@ class QosTable:
 
     def put_class(self, fc: ForwardingClass) -> None:
         """Adds or changes a forwarding class. Raises BadValue."""
+        self.put_classes((fc,))
+
+    def put_classes(self, classes: Iterable[ForwardingClass]) -> None:
+        """put_class() of several: all are checked before the first is written."""
+        words = {fc.id: self._word(fc) for fc in classes}
+        with self._home.lock():
+            for id, word in words.items():
+                self._classes.set(id, word)
+
+    def _word(self, fc: ForwardingClass) -> int:
         if not 0 <= fc.id < self.classes:
             raise BadValue("id", fc.id, f"forwarding classes are 0 to {self.classes - 1}")
         word = ENTRY_VALID
@@ -94,8 +104,14 @@ class QosTable:
             if not 0 <= value < limit:
                 raise BadValue(name, value, f"0 to {limit - 1}")
             word |= value << _SHIFTS[name]
+        return word
+
+    def delete_class(self, fc: int) -> None:
+        """Removes a forwarding class; NoSuchEntry if there is none."""
         with self._home.lock():
-            self._classes.set(fc.id, word)
+            if self.get_class(fc) is None:
+                raise NoSuchEntry(f"there is no forwarding class {fc}")
+            self._classes.set(fc, 0)
 
     def class_items(self) -> Iterator[ForwardingClass]:
         """All forwarding classes, by number."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from . import netdev
@@ -110,3 +112,47 @@ def check_change(old: Vif, vif: Vif) -> None:
             f"vif0/{old.idx} cannot change its cross-connect partner: delete the Host vif and "
             "add it again"
         )
+
+
+def check_partner(host: Vif, get: Callable[[int], Vif | None]) -> None:
+    """Raises Refused unless a Host vif may be cross-connected with the vif that it names."""
+    partner = get(host.xconnect) if host.xconnect is not None else None
+    if partner is None or partner.type != VifType.PHYSICAL:
+        raise Refused(
+            f"{host.name} cannot cross-connect to vif0/{host.xconnect}: that is no Physical "
+            "vif, add the Physical one first"
+        )
+    other = None if partner.xconnect is None else get(partner.xconnect)
+    if other is not None and other.idx != host.idx:
+        raise Refused(f"{partner.name} is cross-connected with {other.name} already")
+
+
+def check_childless(vif: Vif, children: Iterable[Vif]) -> None:
+    """Raises Refused if a vif that is to go has parts."""
+    for child in children:
+        raise Refused(
+            f"{vif.name} (vif0/{vif.idx}) carries {child.name} (vif0/{child.idx}): delete "
+            "that first",
+            errno=errno.EBUSY,
+        )
+
+
+def check_unused(physical: Vif, vifs: Iterable[Vif]) -> None:
+    """Raises Refused if a Physical vif that is to go carries a Host vif."""
+    for vif in vifs:
+        if vif.type == VifType.HOST and vif.xconnect == physical.idx:
+            raise Refused(
+                f"{physical.name} (vif0/{physical.idx}) carries {vif.name} "
+                f"(vif0/{vif.idx}): delete that first",
+                errno=errno.EBUSY,
+            )
+
+
+def children_of(vifs: Iterable[Vif], parent: int | None) -> list[Vif]:
+    """The Virtual VLAN vifs of a vif."""
+    return [vif for vif in vifs if vif.type == VifType.VIRTUAL_VLAN and vif.parent == parent]
+
+
+def physicals_of(vifs: Iterable[Vif], host: Vif) -> list[Vif]:
+    """The Physical vifs that a Host vif is cross-connected with."""
+    return [vif for vif in vifs if vif.type == VifType.PHYSICAL and vif.xconnect == host.idx]

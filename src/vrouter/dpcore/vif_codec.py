@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from ipaddress import IPv4Address, IPv6Address
 
 from .layout import Layout
@@ -100,3 +101,13 @@ def _number(value: int | None, none: int) -> int:
 
 def _optional(value: int, none: int) -> int | None:
     return None if value == none else value
+
+
+def u32(number: int) -> bytes:
+    """A key or value of a hash of numbers."""
+    return number.to_bytes(4, sys.byteorder)
+
+
+def crossed(flags: VifFlag, *, on: bool) -> VifFlag:
+    """The flags with the cross-connect on or off."""
+    return flags | VifFlag.XCONNECT if on else flags & ~VifFlag.XCONNECT

@@ -7,14 +7,17 @@ to it. The rules of cross-connect and of the data plane's own flags are upstream
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from . import libbpf, link, netdev, settle
+from .bypass import Bypass
 from .config import ConfigTable
 from .errors import DeviceError, NoSuchEntry, Refused
 from .home import Home, one_cpu
@@ -24,12 +27,24 @@ from .renumber import renumber
 from .slots import SlotAllocator
 from .sources import SourceTable
 from .subvifs import SubVifs
-from .vif_checks import FIRST_FIXED, check_change, check_device, check_vif, stored_flags
-from .vif_codec import pack_vif, unpack_vif
+from .vif_checks import (
+    FIRST_FIXED,
+    check_change,
+    check_childless,
+    check_device,
+    check_partner,
+    check_unused,
+    check_vif,
+    children_of,
+    physicals_of,
+    stored_flags,
+)
+from .vif_codec import crossed, pack_vif, u32, unpack_vif
 
 # Those that follow from what else is stored, not from a request.
 OWN_FEATURES = VifFeature.SOURCES | VifFeature.SUBVIFS
 VM_TYPES = (VifType.VIRTUAL, VifType.VIRTUAL_VLAN)
+_LONGER_THAN_A_PACKET = 0.01  # seconds
 _UPLINKS = (VifType.HOST, VifType.PHYSICAL)
 
 
@@ -40,6 +55,7 @@ class VifTable:
         self._home = home
         self._sources = sources
         self._subvifs = SubVifs(home)
+        self._bypass = Bypass(home)
         self._config = config
         self._index = home.words("vif_index")
         self._array = home.array("vif_slots")
@@ -63,7 +79,7 @@ class VifTable:
         """The vif that receives on netdevice `ifindex`."""
         word = self._by_ifindex.get(ifindex)
         if not word and self._by_ifindex.size <= ifindex < 1 << 32:
-            word = int.from_bytes(self._big.get(_u32(ifindex)) or b"", sys.byteorder)
+            word = int.from_bytes(self._big.get(u32(ifindex)) or b"", sys.byteorder)
         return self.get(word - 1) if word else None
 
     def items(self) -> Iterator[Vif]:
@@ -246,17 +262,48 @@ class VifTable:
         with self._home.lock():
             vif = self._require(idx)
             if vif.type == VifType.PHYSICAL:
-                self._check_unused(vif)
+                check_unused(vif, self.items())
             if vif.features & VifFeature.SUBVIFS:
-                self._check_childless(vif)
+                check_childless(vif, children_of(self.items(), vif.idx))
             if vif.type == VifType.HOST:
-                for physical in self._physicals_of(vif):
+                for physical in physicals_of(self.items(), vif):
                     link.detach(self._pin(physical.idx))
                     flags = physical.flags & ~VifFlag.XCONNECT
                     self._write(replace(physical, flags=flags, xconnect=None))
             if self._config.get().agent_vif == idx:
                 self._config.set(agent_vif=None)
             self._remove(vif, known)
+
+    def reset(self, without: Collection[int] = ()) -> list[Vif]:
+        """Removes every vif but those of type Stats, and says which.
+
+        A NIC and its Host vif stay joined until they are added again, or `end_bypass`; but for
+        the vifs `without`, whose netdevices go too.
+        """
+        with self._home.lock():
+            gone = [vif for vif in self.items() if vif.type != VifType.STATS]
+            joined: list[Vif] = []
+            for host in gone:
+                if host.type == VifType.HOST and host.idx not in without:
+                    for physical in physicals_of(self.items(), host):
+                        if physical.idx not in without and self.is_attached(physical.idx):
+                            self._bypass.join(host, physical, self._pin)
+                            joined += (host, physical)
+            for vif in joined:
+                self._unmap(vif)
+            if joined:
+                # a packet of one may be on its way to the other, which must be there till then
+                time.sleep(_LONGER_THAN_A_PACKET)
+            self._config.set(agent_vif=None)
+            # parts before their parents, so that these are not written once more for each
+            for vif in sorted(gone, key=lambda one: one.parent is None):
+                self._remove(vif)
+        return gone
+
+    def end_bypass(self) -> bool:
+        """Parts a NIC and its vhost0 that stayed joined after a reset; whether there were any."""
+        with self._home.lock():
+            return self._bypass.end_all()
 
     def collect(self) -> int:
         """Frees slots that a writer took and died before it used them; how many."""
@@ -286,65 +333,40 @@ class VifTable:
         """What `vif` may not do to other vifs, or to the one it replaces."""
         if old is not None and (netdev.exists(old.ifindex) or old.parent != vif.parent):
             raise Refused(
-                f"vif0/{vif.idx} is {old.name}: delete it first, or take another idx for {vif.name}"
+                f"vif0/{vif.idx} is {old.name}: delete it first, or take another idx for "
+                f"{vif.name}",
+                errno=errno.EEXIST,
             )
         if vif.type == VifType.VIRTUAL_VLAN:
             self._check_parent(vif)
             return
-        same = self.by_ifindex(vif.ifindex)
+        same = self._of_device(vif.ifindex)
         if same is not None:
-            raise Refused(f"netdevice {vif.name} is vif0/{same.idx} already")
+            raise Refused(f"netdevice {vif.name} is vif0/{same.idx} already", errno=errno.EEXIST)
         if vif.type == VifType.AGENT:
             agent = self._config.get().agent_vif
             if agent is not None and agent != vif.idx and self._index.get(agent):
-                raise Refused(f"vif0/{agent} is the Agent vif: there is only one, delete it first")
+                raise Refused(
+                    f"vif0/{agent} is the Agent vif: there is only one, delete it first",
+                    errno=errno.EEXIST,
+                )
         if vif.type == VifType.HOST and vif.xconnect is not None:
-            self._check_partner(vif)
+            check_partner(vif, self.get)
 
-    def _check_partner(self, vif: Vif) -> None:
-        partner = self.get(vif.xconnect) if vif.xconnect is not None else None
-        if partner is None or partner.type != VifType.PHYSICAL:
-            raise Refused(
-                f"{vif.name} cannot cross-connect to vif0/{vif.xconnect}: that is no Physical "
-                "vif, add the Physical one first"
-            )
-        host = None if partner.xconnect is None else self.get(partner.xconnect)
-        if host is not None and host.idx != vif.idx:
-            raise Refused(f"{partner.name} is cross-connected with {host.name} already")
+    def _of_device(self, ifindex: int) -> Vif | None:
+        if not self._bypass.leads(ifindex):
+            return self.by_ifindex(ifindex)
+        found = (vif for vif in self.items() if vif.ifindex == ifindex)
+        return next(found, None)
 
     def _check_parent(self, vif: Vif) -> None:
         parent = None if vif.parent is None else self.get(vif.parent)
-        self._subvifs.check(vif, parent, self._children(vif.parent))
-
-    def _check_childless(self, vif: Vif) -> None:
-        for child in self._children(vif.idx):
-            raise Refused(
-                f"{vif.name} (vif0/{vif.idx}) carries {child.name} (vif0/{child.idx}): delete "
-                "that first"
-            )
-
-    def _children(self, parent: int | None) -> list[Vif]:
-        return [
-            vif for vif in self.items() if vif.type == VifType.VIRTUAL_VLAN and vif.parent == parent
-        ]
-
-    def _check_unused(self, physical: Vif) -> None:
-        for vif in self.items():
-            if vif.type == VifType.HOST and vif.xconnect == physical.idx:
-                raise Refused(
-                    f"{physical.name} (vif0/{physical.idx}) carries {vif.name} "
-                    f"(vif0/{vif.idx}): delete that first"
-                )
-
-    def _physicals_of(self, host: Vif) -> list[Vif]:
-        return [
-            vif for vif in self.items() if vif.type == VifType.PHYSICAL and vif.xconnect == host.idx
-        ]
+        self._subvifs.check(vif, parent, children_of(self.items(), vif.parent))
 
     def _add(self, vif: Vif, undo: ExitStack) -> Vif:
         agent = self._config.get().agent_vif is not None
         if vif.type == VifType.HOST:
-            vif = replace(vif, flags=_crossed(vif.flags, on=not agent))
+            vif = replace(vif, flags=crossed(vif.flags, on=not agent))
         self._zero(vif.idx)
         undo.callback(self._remove, vif)
         self._write(vif)
@@ -359,9 +381,12 @@ class VifTable:
             self._subvifs.map(vif)
             self._set_features(parent, parent.features | VifFeature.SUBVIFS)
             return
-        self._map(vif)
-        if vif.type == VifType.PHYSICAL and vif.flags & VifFlag.VHOST_PHYS and vif.xconnect is None:
+        waits = vif.flags & VifFlag.VHOST_PHYS and vif.xconnect is None
+        if vif.type == VifType.PHYSICAL and waits:
+            if not self._bypass.leads(vif.ifindex):
+                self._map(vif)
             return
+        self._map(vif)
         if not self.is_attached(vif.idx):
             self._attach(vif)
         if vif.type == VifType.HOST and vif.xconnect is not None:
@@ -372,16 +397,19 @@ class VifTable:
             for other in list(self.items()):
                 if other.type in _UPLINKS and other.flags & VifFlag.XCONNECT:
                     undo.callback(self._write, other)
-                    self._write(replace(other, flags=_crossed(other.flags, on=False)))
+                    self._write(replace(other, flags=crossed(other.flags, on=False)))
 
     def _tie_physical(self, host: Vif, physical: Vif, undo: ExitStack) -> None:
         if physical.xconnect != host.idx:
             undo.callback(self._write, physical)
-            flags = _crossed(physical.flags, on=bool(host.flags & VifFlag.XCONNECT))
+            flags = crossed(physical.flags, on=bool(host.flags & VifFlag.XCONNECT))
             self._write(replace(physical, flags=flags, xconnect=host.idx))
+        self._map(physical)
         if not self.is_attached(physical.idx):
             undo.callback(link.detach, self._pin(physical.idx))
             self._attach(physical)
+        self._bypass.end(physical.ifindex)
+        self._bypass.end(host.ifindex)
 
     def _write(self, vif: Vif) -> None:
         old = self._index.get(vif.idx)
@@ -399,16 +427,17 @@ class VifTable:
         if vif.ifindex < self._by_ifindex.size:
             self._by_ifindex.set(vif.ifindex, vif.idx + 1)
         else:
-            self._big.set(_u32(vif.ifindex), _u32(vif.idx + 1))
+            self._big.set(u32(vif.ifindex), u32(vif.idx + 1))
 
     def _unmap(self, vif: Vif) -> None:
         if vif.ifindex < self._by_ifindex.size:
             if self._by_ifindex.get(vif.ifindex) == vif.idx + 1:
                 self._by_ifindex.set(vif.ifindex, 0)
-        elif self._big.get(_u32(vif.ifindex)) == _u32(vif.idx + 1):
-            self._big.delete(_u32(vif.ifindex))
+        elif self._big.get(u32(vif.ifindex)) == u32(vif.idx + 1):
+            self._big.delete(u32(vif.ifindex))
 
     def _attach(self, vif: Vif) -> None:
+        self._bypass.take_over(vif.ifindex, self._pin(vif.idx))
         fd = libbpf.obj_get(self._home.instance.prog_dir / "vr_entry")
         try:
             link.attach(fd, vif.ifindex, self._pin(vif.idx)).close()
@@ -462,18 +491,12 @@ class VifTable:
         """A Virtual VLAN vif gives its frames back to its parent."""
         self._subvifs.unmap(vif)
         parent = None if vif.parent is None else self.get(vif.parent)
-        if parent is not None and all(one.idx == vif.idx for one in self._children(parent.idx)):
+        if parent is not None and all(
+            one.idx == vif.idx for one in children_of(self.items(), parent.idx)
+        ):
             self._set_features(parent, parent.features & ~VifFeature.SUBVIFS)
 
     def _zero(self, idx: int) -> None:
         self._home.percpu("vif_stats").set_zero(idx)
         drops = self._home.array("vif_drops")
         drops.set(idx, bytes(drops.value_size))
-
-
-def _u32(number: int) -> bytes:
-    return number.to_bytes(4, sys.byteorder)
-
-
-def _crossed(flags: VifFlag, *, on: bool) -> VifFlag:
-    return flags | VifFlag.XCONNECT if on else flags & ~VifFlag.XCONNECT

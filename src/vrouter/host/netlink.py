@@ -44,6 +44,7 @@ class Link:
     qdisc: str
     master: int = 0
     xdp: tuple[int, ...] = ()
+    alias: str = ""
 
     @property
     def allmulti(self) -> bool:
@@ -83,7 +84,7 @@ class Netlink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._socket.close()
+        self.close()
 
     def close(self) -> None:
         """Close the socket."""
@@ -246,4 +247,5 @@ def _link(message: Any) -> Link:
         qdisc=message.get_attr("IFLA_QDISC") or "",
         master=message.get_attr("IFLA_MASTER") or 0,
         xdp=_xdp_programs(message),
+        alias=message.get_attr("IFLA_IFALIAS") or "",
     )

@@ -55,10 +55,11 @@ class ToolParser(argparse.ArgumentParser):
         self._words: list[str] = []
         self.add_argument("-h", "--help", action="help", help="show this help and exit")
 
-    def add_common(self, *, sub: bool = False) -> None:
+    def add_common(self, *, sub: bool = False, sock_dir: bool = False) -> None:
         """Add the options that every command has.
 
         `sub`: this is a sub-command, whose defaults must not undo what was said before its name.
+        `sock_dir`: it has an option --sock-dir of its own; the others refuse upstream's.
         """
         unset = argparse.SUPPRESS if sub else None
         group = self.add_argument_group("common options")
@@ -81,7 +82,8 @@ class ToolParser(argparse.ArgumentParser):
             version=f"{self.prog} (vrouter) {__version__}",
             help="show the version and exit",
         )
-        group.add_argument("--sock-dir", action=Later, nargs=1, help=argparse.SUPPRESS)
+        if not sock_dir:
+            group.add_argument("--sock-dir", action=Later, nargs=1, help=argparse.SUPPRESS)
 
     def option_strings(self) -> list[str]:
         """Every option of this parser and of its sub-commands, in order, without repeats."""
@@ -143,7 +145,7 @@ class Later(argparse.Action):
     """An option of upstream's that does not exist yet: refused, never ignored."""
 
     why: ClassVar = {
-        "--sock-dir": "there is no control socket to choose; --name chooses the instance",
+        "--sock-dir": "this tool reads the tables themselves; --name chooses the instance",
         "--rate": "rates come with a later release; read the counters twice instead",
     }
 

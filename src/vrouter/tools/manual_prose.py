@@ -189,6 +189,12 @@ SECTIONS: dict[str, tuple[Section, ...]] = {
     ),
     "vrouter": (
         (
+            "SANDESH",
+            "Upstream's programs find the vRouter with their --sock-dir DIR. A refused request is "
+            "a line on standard error. The socket is there as soon as it accepts, and goes when "
+            "the command ends: by SIGTERM with 0, with 4 when the instance is unloaded.",
+        ),
+        (
             "LOAD",
             "Loading another dp-core exchanges the one that runs in one step. Tables whose layout "
             "or size is another are copied before, their counters moved after it; no packet, entry "

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from vrouter.dpcore.errors import KernelLacks, Refused, UsageError, VrouterError
 from vrouter.lab import cli as lab_cli
-from vrouter.tools import argtypes, vrouter_desired, vrouter_settings, vrouter_vhost
+from vrouter.tools import (
+    argtypes,
+    vrouter_desired,
+    vrouter_sandesh,
+    vrouter_settings,
+    vrouter_vhost,
+)
 from vrouter.tools.common import (
     ToolParser,
     emit_json,
@@ -45,6 +51,8 @@ EXAMPLES = """\
                                what that file would change of the agent's desired state
   vrouter get interface        the ports that are wanted, and how far they are real
   vrouter trace --drops        every dropped packet, live
+  vrouter sandesh --sock-dir /run/vrouter/sockets
+                               let upstream's tools and agents in
   vrouter lab up two-hosts     a whole overlay network to play with
   vrouter lab up one-host --stage 1
                                a host whose vRouter is loaded, before vhost0
@@ -82,6 +90,7 @@ def build_parser() -> ToolParser:
     vrouter_vhost.add_arguments(commands, _command)
     vrouter_desired.add_arguments(commands, _command)
     _add_trace(commands)
+    vrouter_sandesh.add_arguments(commands, _command)
     text = "networks in namespaces, for learning and tests"
     lab = commands.add_parser("lab", help=text, description=text)
     lab.set_defaults(handler=lab_cli.run)
@@ -91,10 +100,15 @@ def build_parser() -> ToolParser:
 
 
 def _command(
-    commands: Commands, name: str, text: str, handler: Callable[[Any], int | None]
+    commands: Commands,
+    name: str,
+    text: str,
+    handler: Callable[[Any], int | None],
+    *,
+    sock_dir: bool = False,
 ) -> ToolParser:
     command: ToolParser = commands.add_parser(name, help=text, description=text)
-    command.add_common(sub=True)
+    command.add_common(sub=True, sock_dir=sock_dir)
     command.set_defaults(handler=handler)
     return command
 
@@ -171,8 +185,8 @@ def handle(args: argparse.Namespace) -> int | None:
         return None
     if args.handler is None:
         raise UsageError(
-            "no command; give load, unload, status, vhost, apply, get, delete, trace, lab, --info "
-            "or a setting"
+            "no command; give load, unload, status, vhost, apply, get, delete, trace, sandesh, "
+            "lab, --info or a setting"
         )
     handler: Callable[[Any], int | None] = args.handler
     return handler(args)

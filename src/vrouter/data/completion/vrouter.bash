@@ -13,7 +13,7 @@ _vrouter_words() {
     "vrfstats") echo "-h --help --get --dump --name --json --version" ;;
     "vrinfo") echo "-h --help --name --json --version" ;;
     "vrmemstats") echo "-h --help --name --json --version" ;;
-    "vrouter") echo "-h --help --info --trap-rate --icmp-errors --icmp-rate --mss-clamp --name --json --version load unload status vhost apply get delete trace lab" ;;
+    "vrouter") echo "-h --help --info --trap-rate --icmp-errors --icmp-rate --mss-clamp --name --json --version load unload status vhost apply get delete trace sandesh lab" ;;
     "vrouter load") echo "-h --help --name --json --version --profile --size --object --here" ;;
     "vrouter unload") echo "-h --help --name --json --version" ;;
     "vrouter status") echo "-h --help --name --json --version" ;;
@@ -25,6 +25,7 @@ _vrouter_words() {
     "vrouter get") echo "-h --help --name --json --version" ;;
     "vrouter delete") echo "-h --help --name --json --version" ;;
     "vrouter trace") echo "-h --help --name --json --version --count --seconds --drops --host --proto" ;;
+    "vrouter sandesh") echo "-h --help --name --json --version --sock-dir --far-netns" ;;
     "vrouter lab") echo "-h --help up show exec down demo" ;;
     "vrouter lab up") echo "-h --help --encap --forwarding --stage --wire --underlay --control --id" ;;
     "vrouter lab show") echo "-h --help --json --id" ;;

@@ -237,6 +237,7 @@ class GiveBack:
             for vif in sorted(ours, key=lambda one: one.type != VifType.HOST):
                 core.vifs.delete(vif.idx)
             self._forget_agent(core, {vif.idx for vif in ours})
+            core.vifs.end_bypass()
         self._host.links.delete(VHOST)
         packet_devices_down(self._host.links)
 

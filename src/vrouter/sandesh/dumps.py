@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dumps: the objects of a table, some at a time.
+
+An answer holds as many objects as fit into a page. When more are left it says so (MORE), and the
+client asks again with the last object's key as the marker. What is left is kept meanwhile, so
+that a dump in parts is one picture: whatever was in the table from its beginning to its end is
+in it, whatever others write.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+MORE: Final = 1 << 30
+PAGE: Final = 3968  # bytes; upstream's: its clients have buffers of 4096
+LONG_PAGE: Final = 61440  # for clients that ask for it
+_KEPT: Final = 64
+_KEPT_ROWS: Final = 500_000
+_SECONDS: Final = 20.0
+_Name = tuple[Hashable, Hashable, int | None]  # client (None: shared), scope, version
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """What a dump is made of.
+
+    rows: all rows in the order of their keys. key: the key of a row. marker: the key after
+    which to go on, None: from the beginning. encode: an object's bytes; None if it is gone by
+    now. scope: tells this table from others; version: as long as it is the same, the rows are
+    too (None: that is not known).
+    """
+
+    scope: Hashable
+    rows: Callable[[], Sequence[Any]]
+    key: Callable[[Any], Any]
+    marker: Any
+    encode: Callable[[Any], bytes | None]
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The objects of one answer, and their number (with MORE if there are others)."""
+
+    code: int
+    objects: bytes
+
+
+class Kept:
+    """The rows of dumps under way: of each client's, and those that clients may share."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rows: OrderedDict[_Name, tuple[float, Sequence[Any]]] = OrderedDict()
+        self._clock = clock
+
+    def page(self, dump: Dump, client: Hashable, size: int) -> Page:
+        """The next page of this client's dump, of at most `size` bytes (but one object)."""
+        own: _Name = (client, dump.scope, None)
+        shared: _Name = (None, dump.scope, dump.version)
+        rows = self._find(own) if dump.marker is not None else None
+        if rows is None and dump.version is not None:
+            rows = self._find(shared)
+        if rows is None:
+            rows = dump.rows()
+        start = 0 if dump.marker is None else bisect_right(rows, dump.marker, key=dump.key)
+        page, end = _fill(dump, rows, start, size)
+        if end < len(rows):
+            if dump.version is not None:
+                self._drop(lambda name: name[:2] == shared[:2] and name != shared)
+                self._keep(shared, rows)
+            self._keep(own, rows)
+        else:
+            self._rows.pop(own, None)
+        return page
+
+    def forget(self, client: Hashable) -> None:
+        """The client is gone."""
+        self._drop(lambda name: name[0] == client)
+
+    def expire(self) -> None:
+        """What nobody has asked for in a while is read anew when somebody does."""
+        limit = self._clock() - _SECONDS
+        old = {name for name, (used, _) in self._rows.items() if used < limit}
+        self._drop(old.__contains__)
+
+    def _find(self, name: _Name) -> Sequence[Any] | None:
+        found = self._rows.get(name)
+        return None if found is None else found[1]
+
+    def _drop(self, which: Callable[[_Name], bool]) -> None:
+        for one in [one for one in self._rows if which(one)]:
+            del self._rows[one]
+
+    def _keep(self, name: _Name, rows: Sequence[Any]) -> None:
+        self._rows[name] = self._clock(), rows
+        self._rows.move_to_end(name)
+        while len(self._rows) > 1 and (len(self._rows) > _KEPT or self._count() > _KEPT_ROWS):
+            self._rows.popitem(last=False)
+
+    def _count(self) -> int:
+        different = {id(rows): len(rows) for _, rows in self._rows.values()}
+        return sum(different.values())
+
+
+def _fill(dump: Dump, rows: Sequence[Any], start: int, size: int) -> tuple[Page, int]:
+    """A page of the rows from `start` on, and which row comes after it."""
+    parts: list[bytes] = []
+    used, at = 0, start
+    while at < len(rows):
+        made = dump.encode(rows[at])
+        if made is not None:
+            if parts and used + len(made) > size:
+                break
+            parts.append(made)
+            used += len(made)
+        at += 1
+    more = MORE if at < len(rows) else 0
+    return Page(len(parts) | more, b"".join(parts)), at
