@@ -356,8 +356,7 @@ class VifTable:
     def _of_device(self, ifindex: int) -> Vif | None:
         if not self._bypass.leads(ifindex):
             return self.by_ifindex(ifindex)
-        found = (vif for vif in self.items() if vif.ifindex == ifindex)
-        return next(found, None)
+        return next((vif for vif in self.items() if vif.ifindex == ifindex), None)
 
     def _check_parent(self, vif: Vif) -> None:
         parent = None if vif.parent is None else self.get(vif.parent)
@@ -491,9 +490,8 @@ class VifTable:
         """A Virtual VLAN vif gives its frames back to its parent."""
         self._subvifs.unmap(vif)
         parent = None if vif.parent is None else self.get(vif.parent)
-        if parent is not None and all(
-            one.idx == vif.idx for one in children_of(self.items(), parent.idx)
-        ):
+        others = [one for one in children_of(self.items(), vif.parent) if one.idx != vif.idx]
+        if parent is not None and not others:
             self._set_features(parent, parent.features & ~VifFeature.SUBVIFS)
 
     def _zero(self, idx: int) -> None:
