@@ -161,6 +161,7 @@ class Drop(IntEnum):
     INVALID_IF = 3
     INVALID_ARP = 4
     TRAP_NO_IF = 5
+    PUSH = 18
     TTL_EXCEEDED = 19
     INVALID_NH = 20
     INVALID_LABEL = 21

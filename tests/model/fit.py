@@ -28,19 +28,23 @@ def too_long(vif: Vif, frame: bytes) -> bool:
     return len(frame) - ETH_LEN > vif.mtu
 
 
-def send(packet: Packet, vif: Vif, frame: bytes) -> Outcome:
-    """Send the packet, in its outer headers, which may be too long."""
+def send(packet: Packet, vif: Vif, frame: bytes, *, twice: bool = False) -> Outcome:
+    """Send the packet, in its outer headers, which may be too long. twice: it was put into a UDP
+    tunnel before; such a packet cannot be cut."""
     if not too_long(vif, frame):
         return packet.send(vif, frame)
     if must_not_cut(packet):
         return _tell(packet, vif, frame)
-    return _cut(packet, vif, frame)
+    return _cut(packet, vif, frame, twice)
 
 
-def _cut(packet: Packet, vif: Vif, frame: bytes) -> Outcome:
+def _cut(packet: Packet, vif: Vif, frame: bytes, twice: bool) -> Outcome:
     """Send the outer packet in fragments, which needs the exception pair."""
     if not packet.state.exception:
         return packet.drop(Drop.NO_EXCEPTION)
+    if twice:
+        packet.count_drop(Drop.PUSH)
+        return packet.drop(Drop.CLONED_ORIGINAL)
     ident = parse_inner(packet.l2.proto, packet.l3_data).ident
     for piece in fragments(frame, vif.mtu, ident):
         packet.send_copy(vif, piece)

@@ -49,8 +49,9 @@ def _tunnel(packet: Packet, nh: Nexthop) -> Outcome:
     if isinstance(built, Drop):
         return packet.drop(built)
     packet.mirror_sent(built[0], packet.frame)
+    twice = packet.encapped
     packet.encapped = True
-    return fit.send(packet, *built)
+    return fit.send(packet, *built, twice=twice)
 
 
 def _udp(packet: Packet, nh: Nexthop) -> Outcome:
