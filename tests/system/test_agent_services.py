@@ -386,8 +386,19 @@ def test_a_shared_address_moves_between_vms(vm1_with_addresses: Lab) -> None:
         assert helper.answered(lab, "vm1", one) == 5, one
     for one in (SHARED, SHARED6):
         call(lab, "vm2", f"ip address del {one} dev eth0")
+
+
+@pytest.mark.soak
+def test_what_an_agent_learnt_the_next_one_forgets_in_time(vm1_with_addresses: Lab) -> None:
+    """It knows what the one before had learnt, and that it is not so any more."""
+    lab = vm1_with_addresses
+    address, address6 = SHARED.partition("/")[0], SHARED6.partition("/")[0]
+    take_over(lab, "vm1")
+    wait_until(lambda: holder(lab, address) == holder(lab, address6) == lab.vm("vm1").tap)
+    for one in (SHARED, SHARED6):
+        call(lab, "vm1", f"ip address del {one} dev eth0")
     helper.kill(lab, "h1")
-    start_agent(lab)  # it knows what the one before had learnt, and that it is not so any more
+    start_agent(lab)
     wait_until(lambda: not holder(lab, address) and not holder(lab, address6), seconds=90)
 
 
