@@ -171,24 +171,25 @@ def _icmp6(packet: Packet, pairs: tuple[Pair, ...], mac: bytes, upper: _Upper) -
 
 def _neighbour(pairs: tuple[Pair, ...], mac: bytes, source: bytes, data: bytes) -> Drop | None:
     """Who says, or is about to say, that an address is its own must be allowed to use it."""
+    speaks_for = None if source == NOBODY6 else source
     if data[0] == RS:
-        return _options(pairs, source, data[8:])
+        return _options(pairs, speaks_for, data[8:])
     if len(data) < 24:
         raise BadPacketError
     target = data[8:24]
     if (data[0] == NA or source == NOBODY6) and not _allows(pairs, mac, target):
         return Drop.SOURCE_ND
-    return _options(pairs, target if data[0] == NA else source, data[24:])
+    return _options(pairs, target if data[0] == NA else speaks_for, data[24:])
 
 
-def _options(pairs: tuple[Pair, ...], address: bytes, data: bytes) -> Drop | None:
+def _options(pairs: tuple[Pair, ...], address: bytes | None, data: bytes) -> Drop | None:
     """Each link-layer address that is given is allowed to use the address, if there is one."""
     for _ in range(MOST_OPTIONS):
         if not data:
             return None
         if len(data) < 8 or not data[1]:
             raise BadPacketError
-        if data[0] in (1, 2) and (address == NOBODY6 or not _allows(pairs, data[2:8], address)):
+        if data[0] in (1, 2) and (address is None or not _allows(pairs, data[2:8], address)):
             return Drop.SOURCE_ND
         if data[1] * 8 > len(data):
             raise BadPacketError
