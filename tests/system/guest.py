@@ -22,9 +22,7 @@ GUEST = Path(__file__).parents[2] / "build/guest"
 PACKAGE = "linux-image-cloud-amd64"
 MODULE = "virtio_net"
 BUSYBOX = Path("/bin/busybox")
-# qemu's network device reads up to this much in one go, and a guest boots in some seconds;
-# on a machine that is busy with other things it takes longer
-BOOT_SECONDS = 100
+BOOT_SECONDS = 100  # some seconds on a quiet machine
 _DEPENDS = re.compile(rb"\0depends=([a-z0-9_,]*)\0")
 _END = re.compile(r"<<<(\d+)>>>\r?\n")
 _INIT = """#!/bin/busybox sh
@@ -81,11 +79,11 @@ def _kernel() -> tuple[Path, Path]:
 
 def _modules(folder: Path, wanted: str) -> list[Path]:
     """The module `wanted` and what it needs, in the order to load them."""
-    files = {file.name.removesuffix(".ko"): file for file in folder.rglob("*.ko")}
+    files = {file.name.removesuffix(".ko").replace("-", "_"): file for file in folder.rglob("*.ko")}
     order: list[Path] = []
 
     def need(name: str) -> None:
-        file = files[name.replace("-", "_")] if name in files else files[name]
+        file = files[name.replace("-", "_")]
         if file in order:
             return
         found = _DEPENDS.search(file.read_bytes())
