@@ -19,7 +19,6 @@ from vrouter.host.holders import Holders
 from vrouter.lab import agents, build, topology
 from vrouter.lab.topology import Lab
 
-KILLS = 10
 # the listing of a host at stage 3, as upstream's agent leaves it
 STAGE_3 = {
     "vif0/0": {
@@ -176,21 +175,3 @@ def test_other_shapes(encap: str, forwarding: str, underlay: str) -> None:
         test_vms_reach_each_other(lab)
     finally:
         build.down(lab.id, lambda line: None)
-
-
-def test_killed_ten_times_under_traffic(two_hosts: Lab) -> None:
-    """No packet is lost, and each time the tables are entry by entry what they were."""
-    host = two_hosts.host("h1")
-    before = helper.tables(two_hosts, "h1")
-    with (
-        helper.pinging(two_hosts, "vm1", "10.1.1.3") as across,
-        helper.pinging(two_hosts, "vm1", "10.1.1.2") as local,
-        helper.pinging(two_hosts, "h2", "172.30.0.1") as host_own,
-    ):
-        for _ in range(KILLS):
-            helper.kill(two_hosts, "h1")
-            helper.start(two_hosts, host)
-            assert helper.tables(two_hosts, "h1") == before
-            assert helper.differences(two_hosts, "h1") == []
-    for pings in (across, local, host_own):
-        assert pings.sent == pings.answered and pings.sent > 500
