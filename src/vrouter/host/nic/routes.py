@@ -30,7 +30,9 @@ def dump(rt: RtSocket, ifindex: int) -> list[bytes]:
     found = []
     for family in (socket.AF_INET, socket.AF_INET6):
         header = _HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-        found += [b for b in rt.dump(rtnl.RTM_GETROUTE, header) if _leaves_by(b, ifindex)]
+        for body in rt.dump(rtnl.RTM_GETROUTE, header):
+            if _leaves_by(body, ifindex):
+                found += _of_device(body, ifindex)
     return sorted(found, key=_needs_gateway)
 
 
@@ -164,6 +166,28 @@ def _leaves_by(body: bytes, ifindex: int) -> bool:
         return True
     paths = rtnl.attr(attrs, _RTA_MULTIPATH)
     return paths is not None and any(hop[3] == ifindex for hop, _ in _hops(paths))
+
+
+def _of_device(body: bytes, ifindex: int) -> list[bytes]:
+    """The route; of an IPv6 one by several devices, each of equal weight, the device's part.
+
+    The kernel makes one of equal IPv6 routes by two devices (net/ipv6/ip6_fib.c), as they stand
+    on the NIC and vhost0 for a moment, and lets each be added and removed by itself.
+    """
+    attrs = _attrs(body)
+    hops = _hops(rtnl.attr(attrs, _RTA_MULTIPATH) or b"")
+    several = len({hop[3] for hop, _ in hops}) > 1
+    if body[0] != socket.AF_INET6 or by_object(body) or not several or any(h[2] for h, _ in hops):
+        return [body]
+    common = [(kind, value) for kind, value in attrs if kind & 0x3FFF != _RTA_MULTIPATH]
+    parts = []
+    for (_, flags, _, leaves_by), rest in hops:
+        if leaves_by == ifindex:
+            header = list(_HEADER.unpack_from(body))
+            header[8] |= flags & _F_KEPT
+            own: Attrs = [(_RTA_OIF, struct.pack("=I", ifindex)), *rtnl.parse_attrs(rest)]
+            parts.append(_HEADER.pack(*header) + rtnl.pack_attrs(common + own))
+    return parts
 
 
 def _needs_gateway(body: bytes) -> bool:
