@@ -128,12 +128,7 @@ static __always_inline int vr_to_vlan(struct __sk_buff *skb, const struct vr_pac
 				      const struct vr_vif *out)
 {
 	__u16 tci = out->ovlan | (pkt->priority & 7) << VR_VLAN_PRIO_SHIFT;
-	struct ethhdr *eth = vr_bytes(skb, 0, ETH_HLEN);
 
-	/* In a tunnel's packet the kernel would take the outer header for the tag that
-	 * it knows of when the tag put on here comes off again. */
-	if (!eth || (vr_is_vlan((__be16)skb->protocol) && !vr_is_vlan(eth->h_proto)))
-		return -1;
 	return bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), tci) ? -1 : 0;
 }
 
@@ -222,7 +217,21 @@ __noinline int vr_output(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx
 }
 
 /*
- * Takes off what vr_to_vlan() put on. The kernel then notes beside the frame
+ * As vr_to_vlan(), for a packet whose tag comes off again: in a tunnel's packet
+ * the kernel would then take the outer header for the tag that it knows of.
+ */
+static __always_inline int vr_copy_to_vlan(struct __sk_buff *skb, const struct vr_packet *pkt,
+					   const struct vr_vif *out)
+{
+	struct ethhdr *eth = vr_bytes(skb, 0, ETH_HLEN);
+
+	if (!eth || (vr_is_vlan((__be16)skb->protocol) && !vr_is_vlan(eth->h_proto)))
+		return -1;
+	return vr_to_vlan(skb, pkt, out);
+}
+
+/*
+ * Takes off what vr_copy_to_vlan() put on. The kernel then notes beside the frame
  * a tag that stood in it, so that the payload begins elsewhere.
  */
 static __always_inline void vr_after_vlan(struct __sk_buff *skb, struct vr_packet *pkt)
@@ -253,7 +262,7 @@ __noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 								     : VR_DROP_TOO_BIG);
 		return 0;
 	}
-	if (vr_is_tagging(out) && vr_to_vlan(skb, pkt, out)) {
+	if (vr_is_tagging(out) && vr_copy_to_vlan(skb, pkt, out)) {
 		vr_drop_copy(skb, pkt, VR_DROP_PUSH);
 		return 0;
 	}
