@@ -13,8 +13,9 @@ from .base import Service, World
 from .bfd import BfdService
 from .dhcp4 import Dhcp4Service
 from .dhcp6 import Dhcp6Service
-from .dns import DnsService, Forwarder
+from .dns import DnsService
 from .dns_forward import HostForwarder
+from .dns_resolver import Forwarder, Resolver
 from .echo import Echo6Service, EchoService
 from .errors import ErrorService
 from .learning import AddressService, MacService
@@ -37,7 +38,7 @@ def all_services(world: World, forwarder: Forwarder | None = None) -> list[Servi
         Dhcp4Service(world),
         Dhcp6Service(world),
         arp,
-        DnsService(world, forwarder or HostForwarder()),
+        DnsService(world, Resolver(world, forwarder or HostForwarder())),
         BfdService(world),
         EchoService(world),
         RaService(world),
