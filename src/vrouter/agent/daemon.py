@@ -157,9 +157,9 @@ class Agent:
         wiring.configure(*self._local, self.config.tcp, self.config.metadata)
         return services.all_services(world, table=table, resolver=resolver, keeper=self._local[0])
 
-    def _may_ask(self, vif: int) -> bool:
-        """Whether a port may have one more DNS query answered by now, by UDP or TCP."""
-        return self._pkt0 is not None and self._pkt0.limits.allow(vif, "dns", time.monotonic())
+    def _may_ask(self, vif: int, service: str) -> bool:
+        """Whether a service may answer a port once more by now, by UDP or TCP."""
+        return self._pkt0 is not None and self._pkt0.limits.allow(vif, service, time.monotonic())
 
     def _tell(self, service: str, result: str) -> None:
         if self._pkt0 is not None:

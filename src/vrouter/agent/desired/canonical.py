@@ -22,6 +22,7 @@ from vrouter.agent.desired.records import (
     Subnet,
 )
 from vrouter.agent.facade import Problem
+from vrouter.agent.facts import service_vrf
 from vrouter.dpcore.mpls import RESERVED
 from vrouter.dpcore.records import IPAddress, IPNetwork
 
@@ -189,6 +190,8 @@ def _interface(check: Checker, record: Interface) -> Interface:
         check.wrong("device", why)
     elif len(record.device.encode()) > 15 or "/" in record.device or " " in record.device:
         check.wrong("device", f"{record.device!r} is no name of a netdevice")
+    elif service_vrf(record.device) is not None:
+        check.wrong("device", f"{record.device} leads to a service namespace of the agent's")
     if record.vlan and not record.parent:
         check.wrong("vlan", "only a sub-interface has one: name its parent")
     pairs = []

@@ -14,6 +14,7 @@ from vrouter.dpcore.records import IPAddress
 # seconds in which a client must take what it is sent
 TAKE_SECONDS: Final = 30.0
 CHUNK: Final = 65_536
+Allow = Callable[[int, str], bool]  # (vif, service): whether it may have one more by now
 Tell = Callable[[str, str], None]  # (service, result): one more that ended so
 
 

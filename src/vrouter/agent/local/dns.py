@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Final
 
-from vrouter.agent.local.client import Client, Tell, send
+from vrouter.agent.local.client import Allow, Client, Tell, send
 from vrouter.agent.services.dns_resolver import Pending, Reply, Resolver
 from vrouter.agent.services.wire.malformed import Malformed
 
@@ -20,7 +19,6 @@ MESSAGE_SECONDS: Final = 5.0
 LONGEST: Final = 4096
 AT_ONCE: Final = 16  # questions of a connection that wait for others' answers
 _PAUSE: Final = 0.05
-Allow = Callable[[int], bool]  # a vif: whether it may ask one more by now
 
 
 class DnsOverTcp:
@@ -41,7 +39,7 @@ class DnsOverTcp:
         # all end with this one
         async with asyncio.TaskGroup() as waiting:
             while (data := await self._message(client, asked)) is not None:
-                while not self._allow(client.port.vif):
+                while not self._allow(client.port.vif, "dns"):
                     await asyncio.sleep(_PAUSE)
                 try:
                     found = self._resolver.answer(client.port, data, time.monotonic(), stream=True)

@@ -17,7 +17,7 @@ import h11
 
 from vrouter.agent.desired.records import LinkLocal
 from vrouter.agent.local import headers, http
-from vrouter.agent.local.client import CHUNK, Client, Tell
+from vrouter.agent.local.client import CHUNK, Allow, Client, Tell
 from vrouter.agent.local.http import Failure, Wire
 
 NAME: Final = "metadata"
@@ -42,8 +42,9 @@ class Nova:
 class Metadata:
     """See the module. nova: may be replaced at any time."""
 
-    def __init__(self, nova: Nova, tell: Tell) -> None:
+    def __init__(self, nova: Nova, allow: Allow, tell: Tell) -> None:
         self.nova = nova
+        self._allow = allow
         self._tell = tell
 
     async def serve(self, client: Client, service: LinkLocal) -> None:
@@ -75,6 +76,8 @@ class Metadata:
         interface = None if client.port is None else client.port.interface
         if interface is None or not interface.vm_uuid:
             raise Failure(404, f"no instance is known to have {client.address}", "unknown instance")
+        if client.port is not None and not self._allow(client.port.vif, NAME):
+            raise Failure(429, "this VM asks too often", "too many requests")
         asked = h11.Request(
             method=request.method,
             target=target,
@@ -101,7 +104,12 @@ class Metadata:
             return None
         except h11.RemoteProtocolError as error:
             raise _wrong(error) from None
-        return event if isinstance(event, h11.Request) else None
+        if not isinstance(event, h11.Request):
+            return None
+        # h11 looks at the size of what is not whole yet only
+        if _size(event) > http.LONGEST_HEAD:
+            raise _too_long()
+        return event
 
     async def _pass_on(self, upstream: Wire, wire: Wire, answer: h11.Response, nova: Nova) -> None:
         kept = headers.end_to_end(answer.headers.raw_items())
@@ -203,11 +211,19 @@ def _path(request: h11.Request) -> bytes:
     return target
 
 
+def _size(request: h11.Request) -> int:
+    fields = request.headers.raw_items()
+    return len(request.target) + sum(len(name) + len(value) + 4 for name, value in fields)
+
+
+def _too_long() -> Failure:
+    return Failure(431, f"a head has {http.LONGEST_HEAD} bytes at most", "head too long")
+
+
 def _wrong(error: h11.RemoteProtocolError) -> Failure:
     status = error.error_status_hint
     if status == 431:
-        why = f"a head has {http.LONGEST_HEAD} bytes at most"
-        return Failure(status, why, "head too long")
+        return _too_long()
     return Failure(status, f"this is no request: {error}", "malformed")
 
 

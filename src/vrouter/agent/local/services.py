@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any, Final, Protocol
 
 from vrouter.agent import watch
 from vrouter.agent.desired.records import LinkLocal, Network
+from vrouter.agent.facts import service_device, service_vrf
 from vrouter.agent.local import dns
 from vrouter.agent.local.client import Client, Gate, Tell
 from vrouter.agent.local.config import TcpConfig
@@ -24,13 +26,14 @@ from vrouter.agent.local.dns import DnsOverTcp
 from vrouter.agent.local.metadata import Metadata
 from vrouter.agent.local.relay import Relay
 from vrouter.agent.local.space import Place, Space
-from vrouter.agent.plan.local import SERVICE_MAC, device_name, vrf_of_device
+from vrouter.agent.plan.local import SERVICE_MAC
 from vrouter.agent.plan.numbers import ROUTER_MAC
 from vrouter.agent.plan.planner import LOCAL
 from vrouter.agent.reconcile import Reconciler
 from vrouter.agent.services.base import Port, World
 from vrouter.agent.services.facts import owned
-from vrouter.dpcore.errors import VrouterError
+from vrouter.agent.services.limits import Rate
+from vrouter.dpcore.errors import Refused, VrouterError
 from vrouter.dpcore.records import IPAddress
 from vrouter.host.netlink import Netlink
 
@@ -39,6 +42,9 @@ NAME: Final = "tcp"
 _MTU: Final = 1500
 _AGAIN: Final = 2.0  # seconds after a failure
 _MOST_MET: Final = 512
+# connections that a network may begin, a second and at once
+_RATE, _BURST = 500.0, 1000
+_PAUSE: Final = 0.02
 Write = Callable[..., Awaitable[Any]]  # calls something in the writer's thread
 PortOf = Callable[[int, IPAddress], Port | None]
 
@@ -59,13 +65,9 @@ class _Served:
     space: Space
     services: dict[Place, LinkLocal | None] = field(default_factory=dict)
     addresses: frozenset[IPAddress] = frozenset()
-    servers: dict[Place, asyncio.Server] = field(default_factory=dict)
+    doors: dict[Place, asyncio.Task[None]] = field(default_factory=dict)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     met: dict[IPAddress, bytes] = field(default_factory=dict)
-
-    async def is_whole(self) -> bool:
-        """False when somebody has taken its device away."""
-        return await asyncio.to_thread(self.space.is_there)
 
 
 class LocalServices:
@@ -93,13 +95,14 @@ class LocalServices:
         self._locks: dict[int, asyncio.Lock] = {}
         self._failed: dict[int, float] = {}
         self._gate = Gate()
+        self._pace = Rate(_RATE, _BURST)
 
     # ---- for services/tcp.py ------------------------------------------------------------
 
     def vif(self, vrf: int) -> int | None:
         """See Keeper."""
         served = self._served.get(vrf)
-        if served is None or not served.servers:
+        if served is None or not served.doors:
             return None
         return self._planned(served.network)
 
@@ -145,7 +148,7 @@ class LocalServices:
                 "network": served.network,
                 "device": served.space.device,
                 "namespace": served.space.path,
-                "services": len(served.servers),
+                "services": len(served.doors),
                 "connections": len(served.tasks),
             }
 
@@ -165,7 +168,8 @@ class LocalServices:
                 network = self._world.network(vrf)
                 try:
                     same = network is not None and network.name == served.network
-                    if network is None or not same or not await served.is_whole():
+                    there = served.space.device in self._tables().facts.devices
+                    if network is None or not same or not there:
                         await self._drop(vrf)
                     else:
                         await self._fit(vrf, served, network)
@@ -193,12 +197,15 @@ class LocalServices:
         network = self._world.network(vrf)
         if network is None:
             return None
-        space = await asyncio.to_thread(Space, device_name(vrf), _MTU)
+        space = await asyncio.to_thread(Space, service_device(vrf), _MTU)
         served = self._served[vrf] = _Served(network.name, space)
         await self._fit(vrf, served, network)
         await self._follow(space.device)
         self._tell(NAME, "namespace made")
-        return self._planned(network.name)
+        vif = self._planned(network.name)
+        if vif is None:
+            raise Refused(f"{space.device} has no vif: {self._tables().behind or 'it is gone'}")
+        return vif
 
     async def _fit(self, vrf: int, served: _Served, network: Network) -> None:
         """Addresses and listening sockets as they are wanted."""
@@ -213,27 +220,22 @@ class LocalServices:
             if address in others:
                 services[Place(address, record.port)] = record
         addresses = mine | others
-        for place in served.servers.keys() - services.keys():
-            served.servers.pop(place).close()
+        for place in served.doors.keys() - services.keys():
+            await _ended(served.doors.pop(place))
         if addresses != served.addresses:
             await asyncio.to_thread(served.space.hold, addresses)
             served.addresses = addresses
         served.services = services
-        for place in services.keys() - served.servers.keys():
+        for place in services.keys() - served.doors.keys():
             sock = await asyncio.to_thread(served.space.listen, place)
-            served.servers[place] = await asyncio.start_server(
-                self._acceptor(vrf, served, place), sock=sock
-            )
+            served.doors[place] = asyncio.create_task(self._door(vrf, served, place, sock))
 
     async def _drop(self, vrf: int) -> None:
         served = self._served.pop(vrf, None)
         if served is None:
             return
-        for server in served.servers.values():
-            server.close()
-        for task in served.tasks:
-            task.cancel()
-        await asyncio.gather(*served.tasks, return_exceptions=True)
+        await _ended(*served.doors.values())
+        await _ended(*served.tasks)
         await asyncio.to_thread(served.space.close)
         await self._follow(served.space.device)
         self._tell(NAME, "namespace removed")
@@ -249,43 +251,54 @@ class LocalServices:
 
     # ---- connections --------------------------------------------------------------------
 
-    def _acceptor(
-        self, vrf: int, served: _Served, place: Place
-    ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-        async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            if task is None or served is not self._served.get(vrf):
-                writer.transport.abort()
-                return
-            served.tasks.add(task)
-            try:
-                await self._serve(vrf, served, place, reader, writer)
-            finally:
-                served.tasks.discard(task)
+    async def _door(self, vrf: int, served: _Served, place: Place, sock: socket.socket) -> None:
+        """Takes connections, as long as the place is one. The pace is the network's own: who
+        connects without end keeps nobody busy but his network."""
+        loop = asyncio.get_running_loop()
+        with sock:
+            while True:
+                while not self._pace.allows(vrf, time.monotonic()):
+                    await asyncio.sleep(_PAUSE)
+                try:
+                    conn, peer = await loop.sock_accept(sock)
+                except OSError as error:
+                    # out of descriptors or memory; the connection waits
+                    log.warning("%s:%d: cannot accept: %s", place.address, place.port, error)
+                    await asyncio.sleep(1)
+                    continue
+                self._enter(vrf, served, place, conn, peer)
 
-        return accepted
-
-    async def _serve(
-        self,
-        vrf: int,
-        served: _Served,
-        place: Place,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
+    def _enter(
+        self, vrf: int, served: _Served, place: Place, conn: socket.socket, peer: Any
     ) -> None:
-        peer = writer.get_extra_info("peername")
-        if peer is None or place not in served.services:
-            writer.transport.abort()
-            return
         address = ip_address(str(peer[0]).partition("%")[0])
         port = self._port_of(vrf, address)
         key = (vrf, address) if port is None else port.interface.name
         if not self._gate.enter(key, self.config.connections_per_port, self.config.connections):
             self._tell(NAME, "too many connections")
-            writer.transport.abort()
+            conn.close()
             return
+        task = asyncio.create_task(self._serve(served, place, conn, address, port))
+        served.tasks.add(task)
+
+        def left(_: object) -> None:
+            served.tasks.discard(task)
+            self._gate.leave(key)
+
+        task.add_done_callback(left)
+
+    async def _serve(
+        self,
+        served: _Served,
+        place: Place,
+        conn: socket.socket,
+        address: IPAddress,
+        port: Port | None,
+    ) -> None:
+        reader, writer = await asyncio.open_connection(sock=conn)
         try:
-            await self._hand_to(served.services[place], Client(address, port, reader, writer))
+            client = Client(address, port, reader, writer)
+            await self._hand_to(served.services.get(place), client)
         except* OSError:
             # the VM has ended it, or takes nothing any more
             writer.transport.abort()
@@ -294,7 +307,6 @@ class LocalServices:
             self._tell(NAME, "failed")
             writer.transport.abort()
         finally:
-            self._gate.leave(key)
             writer.close()
 
     async def _hand_to(self, service: LinkLocal | None, client: Client) -> None:
@@ -306,8 +318,14 @@ class LocalServices:
             await self._handlers.relay.serve(client, service)
 
 
+async def _ended(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def _remove_devices() -> None:
     with Netlink() as links:
         for link in links.links():
-            if vrf_of_device(link.name) is not None and link.kind == "veth" and link.peer_elsewhere:
+            if service_vrf(link.name) is not None and link.kind == "veth" and link.peer_elsewhere:
                 links.delete(link.name)

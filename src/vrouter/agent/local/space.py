@@ -64,11 +64,6 @@ class Space:
         """A file of the namespace, for `nsenter --net=`."""
         return f"/proc/{os.getpid()}/fd/{self._fd}"
 
-    def is_there(self) -> bool:
-        """Whether its vif still has a netdevice."""
-        with Netlink() as links:
-            return links.get(self.device) is not None
-
     def hold(self, addresses: Iterable[IPAddress]) -> None:
         """Let it have these addresses, and no others. Raises DeviceError."""
         wanted = {(str(one), _length(one)) for one in addresses}

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vrouter.agent.local.client import Tell
+from vrouter.agent.local.client import Allow, Tell
 from vrouter.agent.local.config import MetadataConfig, TcpConfig, read_secret, tls_context
-from vrouter.agent.local.dns import Allow, DnsOverTcp
+from vrouter.agent.local.dns import DnsOverTcp
 from vrouter.agent.local.metadata import Metadata, Nova
 from vrouter.agent.local.relay import Relay
 from vrouter.agent.local.services import LocalServices, Write
@@ -25,7 +25,7 @@ class Handlers:
     def __init__(self, resolver: Resolver, allow: Allow, tell: Tell) -> None:
         self.dns = DnsOverTcp(resolver, allow, tell)
         self.relay = Relay(tell)
-        self.metadata = Metadata(Nova(), tell)
+        self.metadata = Metadata(Nova(), allow, tell)
 
 
 def local_services(

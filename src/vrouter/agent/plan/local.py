@@ -22,18 +22,6 @@ from vrouter.dpcore.records import IPAddress, Nexthop, Source, Vif
 
 # the far end's, in the namespace; no bridge entry has it
 SERVICE_MAC: Final = bytes.fromhex("02005e000100")
-_PREFIX: Final = "vrsvc"
-
-
-def device_name(vrf: int) -> str:
-    """The near end of the veth to a network's service namespace."""
-    return f"{_PREFIX}{vrf}"
-
-
-def vrf_of_device(name: str) -> int | None:
-    """The VRF whose service namespace a netdevice leads to; None for any other netdevice."""
-    number = name.removeprefix(_PREFIX)
-    return int(number) if name != number and number.isascii() and number.isdigit() else None
 
 
 def plan_local(

@@ -24,11 +24,11 @@ from vrouter.agent.desired.records import (
     StaticRoute,
 )
 from vrouter.agent.desired.state import DISCARD, Change, State, key_of
-from vrouter.agent.facts import Device, Facts, alone, parse
+from vrouter.agent.facts import Device, Facts, alone, parse, service_device, service_vrf
 from vrouter.agent.plan.entries import Diff, Entries, PlannedMac, compare
 from vrouter.agent.plan.fabric import plan_fabric
 from vrouter.agent.plan.hosts import plan_host
-from vrouter.agent.plan.local import device_name, plan_local, vrf_of_device
+from vrouter.agent.plan.local import plan_local
 from vrouter.agent.plan.networks import plan_network, plan_tree
 from vrouter.agent.plan.numbers import VRF, Numbers
 from vrouter.agent.plan.stations import plan_endpoint, plan_interface, plan_route
@@ -143,7 +143,7 @@ class Planner:
             interface = self.state.get(Interface, owner[1]) if owner else None
             if interface is not None:
                 units |= dict.fromkeys(self._of_record(interface))
-            vrf = vrf_of_device(name)
+            vrf = service_vrf(name)
             network = None if vrf is None else self.ids.owner(VRF, vrf)
             if network is not None:
                 units[LOCAL, network.partition("/")[2]] = None
@@ -298,7 +298,7 @@ class Planner:
         network = self.state.get(Network, name)
         if network is None:
             return None
-        device = self.facts.devices.get(device_name(numbers.of(VRF, f"network/{name}")))
+        device = self.facts.devices.get(service_device(numbers.of(VRF, f"network/{name}")))
         if device is not None and not device.peer_elsewhere:
             device = None  # somebody's own of that name
         return plan_local(network, self.service_addresses(name), device, numbers)
