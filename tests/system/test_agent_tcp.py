@@ -33,7 +33,7 @@ from vrouter.lab.topology import Lab
 
 ROUTER = "00:00:5e:00:01:00"
 GATEWAY, GATEWAY6, ROUTER_LL = "10.1.1.254", "fd00:10:1:1::fe", "fe80::200:5eff:fe00:100"
-METADATA, OTHER = "169.254.169.254", "169.254.7.7"
+METADATA, METADATA6, OTHER = "169.254.169.254", "fe80::a9fe:a9fe", "169.254.7.7"
 NOVA_PORT, SECRET = 8775, b"a shared secret"
 VM_UUID = "b2c7e3a0-9b1f-4f0e-8a55-0c8d1a2b3c%02d"
 PROJECT = "11112222-3333-4444-5555-666677778888"
@@ -326,6 +326,15 @@ def test_dns_of_the_routers_link_local_address(lab: Lab) -> None:
     call(lab, "vm1", "ip address add fe80::aff:fe01:101/64 dev eth0 nodad")
     said = call(lab, "vm1", f"dig +tcp +tries=1 +time=5 @{ROUTER_LL}%eth0 vm2 A +short")
     assert said.strip() == "10.1.1.2", said
+
+
+def test_metadata_by_ipv6(lab: Lab) -> None:
+    call(lab, "vm4", "ip address add fe80::aff:fe01:101/64 dev eth0 nodad")
+    said = json.loads(call(lab, "vm4", f"curl -sS -m 8 -g http://[{METADATA6}%eth0]/six"))
+    uuids = {one["name"]: one.get("vm_uuid") for one in wanted(lab)["interface"]}
+    assert said["path"] == "/six" and said["headers"]["x-instance-id"] == uuids["vm4"]
+    assert said["headers"]["x-forwarded-for"] == "10.1.1.1"
+    assert not helper.differences(lab, "h1")
 
 
 def test_what_is_too_long_for_udp_comes_by_tcp(lab: Lab) -> None:

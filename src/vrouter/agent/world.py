@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from vrouter.agent.desired.canonical import mac_bytes
 from vrouter.agent.desired.ids import Ids
 from vrouter.agent.desired.records import Endpoint, Interface, Network
 from vrouter.agent.desired.state import State
@@ -14,7 +13,6 @@ from vrouter.agent.facts import alone, parse
 from vrouter.agent.plan.numbers import ROUTER_MAC, VIF, VRF
 from vrouter.agent.plan.planner import Planner
 from vrouter.agent.services.base import Port
-from vrouter.agent.services.wire.ipv6 import link_local
 from vrouter.dpcore.records import IPAddress
 
 # the widest encapsulation, VXLAN: outer IP and UDP, its header, the inner Ethernet header
@@ -77,11 +75,7 @@ class LiveWorld:
         return _name(station) if isinstance(station, Interface | Endpoint) else None
 
     def port_of(self, vrf: int, address: IPAddress) -> Port | None:
-        """The live port that an address of a VRF was given to; by a link-local IPv6 one that of
-        the MAC it is made of."""
-        if address.version == 6 and address.is_link_local:
-            mine = (one for one in self.ports(vrf) if link_local(_mac(one)) == address)
-            return next(mine, None)
+        """The live port that an address of a VRF was given to."""
         network = self.network(vrf)
         owner = network and self._state.owner("route", network.name, str(alone(address)))
         if not owner or owner[0] != Interface.kind:
@@ -121,10 +115,6 @@ class LiveWorld:
         if network is None:
             return None
         return Port(idx, entries.vif[idx].vrf, interface, network)
-
-
-def _mac(port: Port) -> bytes:
-    return mac_bytes(port.interface.mac)
 
 
 def _name(station: Interface | Endpoint) -> str:

@@ -30,7 +30,7 @@ class Keeper:
     def __init__(self, works: bool = True) -> None:
         self.works = works
         self.there: set[int] = set()
-        self.met: set[tuple[int, Any, bytes]] = set()
+        self.met: set[tuple[int, Any, bytes, int]] = set()
 
     def vif(self, vrf: int) -> int | None:
         return SERVICE if vrf in self.there else None
@@ -40,11 +40,11 @@ class Keeper:
             self.there.add(vrf)
         return self.vif(vrf)
 
-    def knows(self, vrf: int, address: Any, mac: bytes) -> bool:
-        return (vrf, address, mac) in self.met
+    def knows(self, vrf: int, address: Any, mac: bytes, vif: int) -> bool:
+        return (vrf, address, mac, vif) in self.met
 
-    async def meet(self, vrf: int, address: Any, mac: bytes) -> bool:
-        self.met.add((vrf, address, mac))
+    async def meet(self, vrf: int, address: Any, mac: bytes, vif: int) -> bool:
+        self.met.add((vrf, address, mac, vif))
         return True
 
     def rows(self) -> Iterable[dict[str, str | int | float]]:

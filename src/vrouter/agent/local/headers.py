@@ -64,10 +64,11 @@ def of_request(headers: Iterable[tuple[bytes, bytes]], length: int) -> Headers:
 
 
 def of_instance(interface: Interface, address: IPAddress, secret: bytes) -> Headers:
-    """Who asks. The signature is HMAC-SHA256 of the instance's id, in hex digits; Keystone's ids
-    of projects have no dashes."""
+    """Who asks; of whom a link-local address is known, by his own one. The signature is HMAC-SHA256
+    of the instance's id, in hex digits; Keystone's ids of projects have no dashes."""
+    own = interface.addresses[0] if address.is_link_local and interface.addresses else address
     found = [
-        (b"X-Forwarded-For", str(address).encode()),
+        (b"X-Forwarded-For", str(own).encode()),
         (b"X-Instance-ID", interface.vm_uuid.encode()),
     ]
     if interface.project:

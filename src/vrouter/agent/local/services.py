@@ -67,7 +67,7 @@ class _Served:
     addresses: frozenset[IPAddress] = frozenset()
     doors: dict[Place, asyncio.Task[None]] = field(default_factory=dict)
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
-    met: dict[IPAddress, bytes] = field(default_factory=dict)
+    met: dict[IPAddress, tuple[bytes, int]] = field(default_factory=dict)  # MAC, vif
 
 
 class LocalServices:
@@ -122,22 +122,25 @@ class LocalServices:
                 await self._drop(vrf)
                 return None
 
-    def knows(self, vrf: int, address: IPAddress, mac: bytes) -> bool:
+    def knows(self, vrf: int, address: IPAddress, mac: bytes, vif: int) -> bool:
         """See Keeper."""
         served = self._served.get(vrf)
-        return served is not None and served.met.get(address) == mac
+        return served is not None and served.met.get(address) == (mac, vif)
 
-    async def meet(self, vrf: int, address: IPAddress, mac: bytes) -> bool:
+    async def meet(self, vrf: int, address: IPAddress, mac: bytes, vif: int) -> bool:
         """See Keeper."""
         served = self._served.get(vrf)
         if served is None or (address not in served.met and len(served.met) >= _MOST_MET):
             return False
+        there = served.met.get(address)
+        if there is not None and there[1] != vif and self._world.port(there[1]) is not None:
+            return False  # whose connections would it be, else?
         try:
             await asyncio.to_thread(served.space.meet, address, mac)
         except (VrouterError, OSError) as error:
             log.warning("no way back to %s in VRF %d: %s", address, vrf, error)
             return False
-        served.met[address] = mac
+        served.met[address] = mac, vif
         return True
 
     def rows(self) -> Iterable[dict[str, str | int | float]]:
@@ -212,6 +215,7 @@ class LocalServices:
         tables = self._tables()
         mine = owned(network, ROUTER_MAC)
         others = frozenset(tables.planner.service_addresses(network.name))
+        by_agent = frozenset(tables.planner.metadata6())
         services: dict[Place, LinkLocal | None] = {
             Place(one, dns.PORT): None for one in mine - others
         }
@@ -219,7 +223,9 @@ class LocalServices:
             address = ip_address(record.address)
             if address in others:
                 services[Place(address, record.port)] = record
-        addresses = mine | others
+            if record.metadata:
+                services |= {Place(one, record.port): record for one in by_agent}
+        addresses = mine | others | by_agent
         for place in served.doors.keys() - services.keys():
             await _ended(served.doors.pop(place))
         if addresses != served.addresses:
@@ -272,7 +278,8 @@ class LocalServices:
         self, vrf: int, served: _Served, place: Place, conn: socket.socket, peer: Any
     ) -> None:
         address = ip_address(str(peer[0]).partition("%")[0])
-        port = self._port_of(vrf, address)
+        met = served.met.get(address)
+        port = self._port_of(vrf, address) if met is None else self._world.port(met[1])
         key = (vrf, address) if port is None else port.interface.name
         if not self._gate.enter(key, self.config.connections_per_port, self.config.connections):
             self._tell(NAME, "too many connections")

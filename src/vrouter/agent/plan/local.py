@@ -8,6 +8,7 @@ As long as there is no namespace the routes lead to the agent, which makes one o
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import IPv6Address
 from typing import Final
 
 from vrouter.agent.desired.records import Network
@@ -24,22 +25,33 @@ from vrouter.dpcore.records import IPAddress, Nexthop, Source, Vif
 SERVICE_MAC: Final = bytes.fromhex("02005e000100")
 
 
+# the metadata service's by IPv6 (upstream's)
+METADATA6: Final = IPv6Address("fe80::a9fe:a9fe")
+
+
 def plan_local(
-    network: Network, addresses: Iterable[IPAddress], device: Device | None, numbers: Numbers
+    network: Network,
+    addresses: Iterable[IPAddress],
+    by_agent: Iterable[IPAddress],
+    device: Device | None,
+    numbers: Numbers,
 ) -> Entries:
-    """addresses: those that belong to services alone. device: None while there is no namespace.
+    """addresses: those that belong to services alone; by_agent: likewise, but the way back to who
+    speaks with them must be told to the namespace. device: None while there is no namespace.
 
     Gateways and resolvers stay the agent's (it answers their UDP and ICMP), which hands their TCP
     on; so the vif may speak for them, but no route leads to it.
     """
     entries = Entries()
     vrf = vrf_of(numbers, network.name)
-    addresses = list(addresses)
+    addresses, by_agent = list(addresses), list(by_agent)
     nexthop = NH_AGENT
     if device is not None:
-        nexthop = _vif(entries, network, addresses, device, vrf, numbers)
+        nexthop = _vif(entries, network, addresses + by_agent, device, vrf, numbers)
     for address in addresses:
         entries.route[vrf, alone(address)] = PlannedRoute(nexthop, flags=RouteFlag.ARP_PROXY)
+    for address in by_agent:
+        entries.route[vrf, alone(address)] = PlannedRoute(NH_AGENT, flags=RouteFlag.ARP_PROXY)
     return entries
 
 

@@ -28,7 +28,7 @@ from vrouter.agent.facts import Device, Facts, alone, parse, service_device, ser
 from vrouter.agent.plan.entries import Diff, Entries, PlannedMac, compare
 from vrouter.agent.plan.fabric import plan_fabric
 from vrouter.agent.plan.hosts import plan_host
-from vrouter.agent.plan.local import plan_local
+from vrouter.agent.plan.local import METADATA6, plan_local
 from vrouter.agent.plan.networks import plan_network, plan_tree
 from vrouter.agent.plan.numbers import VRF, Numbers
 from vrouter.agent.plan.stations import plan_endpoint, plan_interface, plan_route
@@ -107,6 +107,10 @@ class Planner:
             for address in sorted(found, key=int)
             if self.state.owner("route", network, str(alone(address))) is None
         ]
+
+    def metadata6(self) -> list[IPAddress]:
+        """The address of the metadata service by IPv6, if there is one."""
+        return [METADATA6] if any(one.metadata for one in list(self.state.all(LinkLocal))) else []
 
     def _has_services(self) -> bool:
         return next(self.state.all(LinkLocal), None) is not None
@@ -301,7 +305,8 @@ class Planner:
         device = self.facts.devices.get(service_device(numbers.of(VRF, f"network/{name}")))
         if device is not None and not device.peer_elsewhere:
             device = None  # somebody's own of that name
-        return plan_local(network, self.service_addresses(name), device, numbers)
+        addresses, by_agent = self.service_addresses(name), self.metadata6()
+        return plan_local(network, addresses, by_agent, device, numbers)
 
     def _route(self, route: StaticRoute, numbers: Numbers) -> Entries:
         network = self.state.need(Network, route.network)

@@ -32,10 +32,10 @@ class Keeper(Protocol):
     def make(self, vrf: int) -> Awaitable[int | None]:
         """The vif; the namespace is made if need be. None if that cannot be."""
 
-    def knows(self, vrf: int, address: Address, mac: bytes) -> bool:
-        """Whether answers to a VM's link-local address find the way."""
+    def knows(self, vrf: int, address: Address, mac: bytes, vif: int) -> bool:
+        """Whether answers to a link-local address find the way to that port's VM."""
 
-    def meet(self, vrf: int, address: Address, mac: bytes) -> Awaitable[bool]:
+    def meet(self, vrf: int, address: Address, mac: bytes, vif: int) -> Awaitable[bool]:
         """Let them find it. False if that cannot be."""
 
     def rows(self) -> Iterable[Row]:
@@ -59,7 +59,7 @@ class TcpService(PacketService):
             return None
         source = ip.source if isinstance(ip, ipv6.IPv6) and ip.source.is_link_local else None
         vif = self._keeper.vif(port.vrf)
-        known = source is None or self._keeper.knows(port.vrf, source, packet.eth.source)
+        known = source is None or self._keeper.knows(port.vrf, source, packet.eth.source, port.vif)
         if vif is not None and known:
             return self._hand_on(vif, packet), self.count("handed on")
         if self._waiting.get(port.vif, 0) >= WAITING_PER_PORT:
@@ -83,7 +83,7 @@ class TcpService(PacketService):
             if vif is None:
                 return (self.count("no namespace"),)
             if source is not None and not await self._keeper.meet(
-                port.vrf, source, packet.eth.source
+                port.vrf, source, packet.eth.source, port.vif
             ):
                 return (self.count("no way back"),)
         finally:
