@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import ssl
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from ipaddress import ip_address
@@ -17,7 +19,7 @@ from tests.unit.services.rig import PORT1
 
 from vrouter.agent.desired.records import Interface, LinkLocal
 from vrouter.agent.local import headers, metadata
-from vrouter.agent.local.config import MetadataConfig, TcpConfig, check, read_secret
+from vrouter.agent.local.config import MetadataConfig, TcpConfig, check, read_secret, tls_context
 from vrouter.agent.local.metadata import Metadata, Nova
 from vrouter.dpcore.errors import BadValue, Refused
 
@@ -38,6 +40,7 @@ class Proxy:
         self.asked: list[bytes] = []
         self.allowed = 100
         self.connect: Callable[[], Awaitable[Streams]]
+        self.nova_of: Metadata
 
     def allow(self, vif: int, service: str) -> bool:
         self.allowed -= 1
@@ -56,9 +59,11 @@ class Proxy:
 
 
 @contextlib.asynccontextmanager
-async def proxy(answer: bytes | None = OK, *, port: object = PORT) -> AsyncIterator[Proxy]:
+async def proxy(
+    answer: bytes | None = OK, *, port: object = PORT, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Proxy]:
     made = Proxy(answer)
-    server = await asyncio.start_server(made.nova, "127.0.0.1", 0)
+    server = await asyncio.start_server(made.nova, "127.0.0.1", 0, ssl=tls)
     service = LinkLocal(
         name="m",
         address="169.254.169.254",
@@ -67,7 +72,7 @@ async def proxy(answer: bytes | None = OK, *, port: object = PORT) -> AsyncItera
         target_port=server.sockets[0].getsockname()[1],
         metadata=True,
     )
-    serving = Metadata(Nova(b"secret", timeout=0.3), made.allow, made.told)
+    serving = made.nova_of = Metadata(Nova(b"secret", timeout=0.3), made.allow, made.told)
     async with served(lambda client: serving.serve(client, service), port=port) as connect:  # type: ignore[arg-type]
         made.connect = connect
         yield made
@@ -287,6 +292,25 @@ def test_headers_to_nova() -> None:
 
 
 SIGNATURE = b"906391d40945b33d46c2dfa0b4fbc1e5ac58d20cf15678e8dd310a5e9dbfdbed"
+
+
+def test_nova_by_tls(tmp_path: Path) -> None:
+    """Its certificate must be one that is trusted, and name the target."""
+    key, cert = tmp_path / "key", tmp_path / "cert"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=nova"
+    command += f" -days 2 -addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {cert}"
+    subprocess.run(command.split(), check=True, capture_output=True)
+    own = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    own.load_cert_chain(cert, key)
+
+    async def main() -> None:
+        for ca_file, status in ((str(cert), b" 200 "), ("", b" 502 ")):
+            async with proxy(tls=own) as made:
+                trusted = tls_context(MetadataConfig(tls=True, ca_file=ca_file))
+                made.nova_of.nova = replace(made.nova_of.nova, tls=trusted)
+                assert (await exchange(made, GET)).startswith(b"HTTP/1.1" + status)
+
+    asyncio.run(main())
 
 
 def test_configuration(tmp_path: Path) -> None:

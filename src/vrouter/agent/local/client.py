@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -33,6 +36,20 @@ async def send(writer: asyncio.StreamWriter, data: bytes) -> None:
     writer.write(data)
     async with asyncio.timeout(TAKE_SECONDS):
         await writer.drain()
+
+
+def reset(sock: socket.socket) -> None:
+    """Let the end of a connection be a reset: what came is not all there was to be."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def break_off(writer: asyncio.StreamWriter) -> None:
+    """End a connection at once, with a reset."""
+    sock = writer.get_extra_info("socket")
+    if sock is not None:
+        reset(sock)
+    writer.transport.abort()
 
 
 class Gate:

@@ -7,7 +7,7 @@ import asyncio
 import time
 from typing import Final
 
-from vrouter.agent.local.client import Allow, Client, Tell, send
+from vrouter.agent.local.client import Allow, Client, Tell, break_off, send
 from vrouter.agent.services.dns_resolver import Pending, Reply, Resolver
 from vrouter.agent.services.wire.malformed import Malformed
 
@@ -88,7 +88,7 @@ class DnsOverTcp:
         try:
             await self._reply(client, await pending.work)
         except (OSError, TimeoutError):
-            client.writer.transport.abort()
+            break_off(client.writer)
         finally:
             pending.drop()  # of no effect on work that is over
             asked.discard(pending)
@@ -97,6 +97,6 @@ class DnsOverTcp:
     async def _reply(self, client: Client, reply: Reply) -> None:
         self._tell(NAME, reply.result)
         if reply.data is None:
-            client.writer.transport.abort()
+            break_off(client.writer)
         else:
             await send(client.writer, len(reply.data).to_bytes(2, "big") + reply.data)

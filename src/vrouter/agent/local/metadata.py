@@ -17,7 +17,7 @@ import h11
 
 from vrouter.agent.desired.records import LinkLocal
 from vrouter.agent.local import headers, http
-from vrouter.agent.local.client import CHUNK, Allow, Client, Tell
+from vrouter.agent.local.client import CHUNK, Allow, Client, Tell, break_off
 from vrouter.agent.local.http import Failure, Wire
 
 NAME: Final = "metadata"
@@ -132,7 +132,7 @@ class Metadata:
         except (h11.RemoteProtocolError, TimeoutError, OSError):
             # the answer has begun: that it is not whole shows only by the connection's end
             self._tell(NAME, "answer cut short")
-            wire.writer.transport.abort()
+            break_off(wire.writer)
             raise ConnectionAbortedError from None
 
 

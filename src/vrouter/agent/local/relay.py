@@ -7,7 +7,7 @@ import asyncio
 from typing import Final
 
 from vrouter.agent.desired.records import LinkLocal
-from vrouter.agent.local.client import CHUNK, Client, Tell
+from vrouter.agent.local.client import CHUNK, Client, Tell, break_off
 
 NAME: Final = "link-local"
 CONNECT_SECONDS: Final = 5.0
@@ -32,7 +32,7 @@ class Relay:
                 )
         except (OSError, TimeoutError):
             self._tell(NAME, "target unreachable")
-            client.writer.transport.abort()
+            break_off(client.writer)
             return
         self._tell(NAME, "relayed")
         try:
@@ -41,12 +41,12 @@ class Relay:
                 both.create_task(_pump(reader, client.writer, limit))
         except* TimeoutError:
             self._tell(NAME, "idle")
-            client.writer.transport.abort()
-            writer.transport.abort()
+            break_off(client.writer)
+            break_off(writer)
         except* OSError:
             # one side is gone in the middle: the other is to know
-            client.writer.transport.abort()
-            writer.transport.abort()
+            break_off(client.writer)
+            break_off(writer)
         finally:
             writer.close()
 

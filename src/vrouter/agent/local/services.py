@@ -20,7 +20,7 @@ from vrouter.agent import watch
 from vrouter.agent.desired.records import LinkLocal, Network
 from vrouter.agent.facts import service_device, service_vrf
 from vrouter.agent.local import dns
-from vrouter.agent.local.client import Client, Gate, Tell
+from vrouter.agent.local.client import Client, Gate, Tell, break_off, reset
 from vrouter.agent.local.config import TcpConfig
 from vrouter.agent.local.dns import DnsOverTcp
 from vrouter.agent.local.metadata import Metadata
@@ -283,6 +283,7 @@ class LocalServices:
         key = (vrf, address) if port is None else port.interface.name
         if not self._gate.enter(key, self.config.connections_per_port, self.config.connections):
             self._tell(NAME, "too many connections")
+            reset(conn)
             conn.close()
             return
         task = asyncio.create_task(self._serve(served, place, conn, address, port))
@@ -308,11 +309,11 @@ class LocalServices:
             await self._hand_to(served.services.get(place), client)
         except* OSError:
             # the VM has ended it, or takes nothing any more
-            writer.transport.abort()
+            break_off(writer)
         except* Exception:
             log.exception("a connection to %s:%d failed", place.address, place.port)
             self._tell(NAME, "failed")
-            writer.transport.abort()
+            break_off(writer)
         finally:
             writer.close()
 
