@@ -278,29 +278,31 @@ def test_other_services(lab: Lab) -> None:
     assert said["path"] == "/plain" and "x-instance-id" not in said["headers"]
     for port in (81, 82):
         done = call(lab, "vm2", f"curl -s -m 8 -w %{{exitcode}} http://{OTHER}:{port}/")
-        # nobody behind the service: a reset (56, or 52: empty); no such service: refused
-        assert done in (("52", "56") if port == 81 else ("7",)), done
+        # nobody behind the service: a reset (56, or 7 if curl sees it as early); no such service
+        assert done in (("56", "7") if port == 81 else ("7",)), done
     assert call(lab, "vm2", f"curl -s -m 8 -w %{{exitcode}} http://{GATEWAY}:22/") == "7"
 
 
 def test_a_port_has_few_connections(lab: Lab) -> None:
-    def hold() -> tuple[int, int]:
-        held = [socket.create_connection((METADATA, 80), 5) for _ in range(10)]
+    def hold() -> int:
+        held = []
+        for _ in range(10):
+            with contextlib.suppress(ConnectionResetError):
+                held.append(socket.create_connection((METADATA, 80), 5))
         time.sleep(0.3)
-        open_ones = 0
+        served = 0
         for one in held:
             one.setblocking(False)
             try:
-                open_ones += one.recv(1) != b""
+                one.recv(1)
             except BlockingIOError:
-                open_ones += 1
+                served += 1
             except ConnectionResetError:
                 pass
-        for one in held:
             one.close()
-        return open_ones, len(held)
+        return served
 
-    assert netns.run(lab.netns("vm1"), hold) == (8, 10)
+    assert netns.run(lab.netns("vm1"), hold) == 8
     wait_until(lambda: status(lab, "vm1", f"http://{METADATA}/") == "200")
 
 
