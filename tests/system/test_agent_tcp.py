@@ -380,11 +380,24 @@ def test_the_agent_is_killed_and_the_next_one_serves(lab: Lab) -> None:
         one.settimeout(5)
         with contextlib.suppress(ConnectionResetError):
             assert one.recv(1) == b"", "it hears that its connection is over"
+    with netns.enter(lab.netns("h1")), Netlink() as links:
+        # as one whose namespace an unfinished connection has kept
+        links.add_veth("vrsvc99", "left", peer_netns=str(netns.path(lab.netns("vm2"))))
     start_agent(lab)
     assert not devices(lab)
     assert not helper.differences(lab, "h1")
     curl(lab, "vm1", "/again")
     assert call(lab, "vm1", f"dig +tcp +time=5 @{GATEWAY} vm2 +short").strip() == "10.1.1.2"
+    assert not helper.differences(lab, "h1")
+
+
+def test_a_device_that_somebody_removes_is_made_again(lab: Lab) -> None:
+    curl(lab, "vm1", "/")
+    with netns.enter(lab.netns("h1")), Netlink() as links:
+        for device in devices(lab):
+            links.delete(device)
+    assert not helper.differences(lab, "h1")
+    curl(lab, "vm1", "/again")
     assert not helper.differences(lab, "h1")
 
 

@@ -221,6 +221,8 @@ class LocalServices:
         }
         for record in list(tables.state.all(LinkLocal)):
             address = ip_address(record.address)
+            if not record.target:
+                continue  # stored by a release that did not want one
             if address in others:
                 services[Place(address, record.port)] = record
             if record.metadata:
