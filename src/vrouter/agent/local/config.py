@@ -15,7 +15,7 @@ class TcpConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Connections that VMs may have to the services of the kernel's TCP, of a port and in all."""
 
     connections_per_port: int = 64
-    connections: int = 1024
+    connections: int = 4096
 
 
 class MetadataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
