@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from vrouter.agent.local import config as local
 from vrouter.api.config import ApiConfig
 from vrouter.dpcore.errors import BadValue, Refused
 
@@ -34,12 +35,14 @@ class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything. desired_state: a file that is applied at start and on SIGHUP ("" none).
-    api: the doors by HTTP."""
+    api: the doors by HTTP. tcp, metadata: what VMs are served by TCP."""
 
     desired_state: str = ""
     services: Services = Services()
     log: Log = Log()
     api: ApiConfig = ApiConfig()
+    tcp: local.TcpConfig = local.TcpConfig()
+    metadata: local.MetadataConfig = local.MetadataConfig()
 
 
 def read(path: Path | None) -> Config:
@@ -64,4 +67,5 @@ def read(path: Path | None) -> Config:
             ip_address(one)
     except ValueError as error:
         raise BadValue("services", "resolvers", str(error)) from None
+    local.check(found.tcp, found.metadata)
     return found

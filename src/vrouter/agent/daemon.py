@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -22,12 +22,17 @@ from vrouter.agent.desired import load
 from vrouter.agent.desired.records import Interface, Network, Record
 from vrouter.agent.facade import Neighbour, Outcome, PortState, Rejected, Source
 from vrouter.agent.learn import Learner
+from vrouter.agent.local import wiring
+from vrouter.agent.local.services import LocalServices
 from vrouter.agent.pkt0 import Limits, Pkt0
 from vrouter.agent.plan.numbers import VRF
+from vrouter.agent.plan.planner import LOCAL
 from vrouter.agent.reconcile import Reconciler
 from vrouter.agent.services import dns_forward
-from vrouter.agent.services.base import Action, Service
+from vrouter.agent.services.addresses import Addresses
+from vrouter.agent.services.base import Action, Count, Service
 from vrouter.agent.services.dns_forward import HostForwarder
+from vrouter.agent.services.dns_resolver import Resolver
 from vrouter.agent.systemd import notify
 from vrouter.agent.world import LiveWorld
 from vrouter.dpcore.errors import Busy, VrouterError
@@ -61,6 +66,7 @@ class Agent:
         self._world: LiveWorld | None = None
         self._learner: Learner | None = None
         self._pkt0: Pkt0 | None = None
+        self._local: tuple[LocalServices, wiring.Handlers] | None = None
         self._events: watch.Events | None = None
         self._news = watch.News()
         self._heeding: asyncio.Task[None] | None = None
@@ -78,6 +84,9 @@ class Agent:
         self._tables = tables = await self._run(self._open)
         self._learner = Learner(tables)
         self._world = LiveWorld(tables.state, tables.ids, tables.planner)
+        packet_services = self._services(self._world)
+        if self._local is not None:
+            await self._local[0].forget_earlier()
         await self._run(tables.take_fabric)
         fd = await self._run(tap.open_pkt0)
         pkt0 = await self._run(watch.read_device, tap.PKT0)
@@ -85,7 +94,7 @@ class Agent:
         log.info("tables reconciled: %d entries differed", diff.count())
         await self._run(tables.manage)
         limits = Limits(self.config.services.rate, self.config.services.burst)
-        self._pkt0 = Pkt0(fd, self._world, self._services(self._world), self._learn, limits)
+        self._pkt0 = Pkt0(fd, self._world, packet_services, self._learn, limits)
         self._refresh(record.name for record in list(tables.state.all(Interface)))
         self._pkt0.known(await self._run(self._learner.known))
         self._pkt0.start()
@@ -113,11 +122,10 @@ class Agent:
         self.config = config
         if self._pkt0 is not None:
             self._pkt0.limits = Limits(config.services.rate, config.services.burst)
-        if not config.desired_state:
-            return
-        task = asyncio.ensure_future(self.load_file())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if self._local is not None:
+            wiring.configure(*self._local, config.tcp, config.metadata)
+        if config.desired_state:
+            self._soon(self.load_file())
 
     async def stop(self) -> None:
         """Leave; everything goes on forwarding."""
@@ -129,6 +137,8 @@ class Agent:
         for task in (self._ticking, self._heeding):
             if task is not None:
                 task.cancel()
+        if self._local is not None:
+            await self._local[0].close()
         if self._pkt0 is not None:
             self._pkt0.stop()
             self._pkt0.close()
@@ -139,8 +149,26 @@ class Agent:
 
     def _services(self, world: LiveWorld) -> list[Service]:
         given = self.config.services.resolvers
-        forwarder = HostForwarder(lambda: dns_forward.named(given)) if given else None
-        return services.all_services(world, forwarder)
+        forwarder = HostForwarder(lambda: dns_forward.named(given)) if given else HostForwarder()
+        table, resolver = Addresses(world), Resolver(world, forwarder)
+        self._local = wiring.local_services(
+            lambda: self.tables, self._run, world, table, resolver, self._may_ask, self._tell
+        )
+        wiring.configure(*self._local, self.config.tcp, self.config.metadata)
+        return services.all_services(world, table=table, resolver=resolver, keeper=self._local[0])
+
+    def _may_ask(self, vif: int, service: str) -> bool:
+        """Whether a service may answer a port once more by now, by UDP or TCP."""
+        return self._pkt0 is not None and self._pkt0.limits.allow(vif, service, time.monotonic())
+
+    def _tell(self, service: str, result: str) -> None:
+        if self._pkt0 is not None:
+            self._pkt0.act((Count(service, result),))
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _open(self) -> Reconciler:
         tables = Reconciler(self.instance, database(self.instance))
@@ -178,6 +206,8 @@ class Agent:
                 await asyncio.sleep(_RETRY)
                 continue
             self._refresh(name for kind, name in units if kind == Interface.kind)
+            if self._local is not None and any(kind == LOCAL for kind, _ in units):
+                self._soon(self._local[0].refresh())
 
     async def _tick(self) -> None:
         behind_since, seconds = 0.0, 0
@@ -257,6 +287,8 @@ class Agent:
                 users = list(self.tables.state.needed_by((kind, name)))
                 names |= {user: None for one, user in users if one == Interface.kind}
         self._refresh(names)
+        if self._local is not None:
+            self._soon(self._local[0].refresh())
 
     def get(self, kind: type[R], name: str) -> R | None:
         """One object."""

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
+from typing import Final
 
 from vrouter.dpcore.records import IPAddress, IPNetwork
+
+_SERVICES: Final = "vrsvc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,17 @@ class Facts:
     fabric: Fabric | None = None
     pkt0: Device | None = None
     devices: dict[str, Device] = field(default_factory=dict)
+
+
+def service_device(vrf: int) -> str:
+    """The near end of the veth to a network's service namespace (agent/local/)."""
+    return f"{_SERVICES}{vrf}"
+
+
+def service_vrf(name: str) -> int | None:
+    """The VRF whose service namespace a netdevice leads to; None for any other netdevice."""
+    number = name.removeprefix(_SERVICES)
+    return int(number) if name != number and number.isascii() and number.isdigit() else None
 
 
 def alone(address: IPAddress | str) -> IPNetwork:

@@ -123,6 +123,8 @@ class Learner:
         prefix = alone(action.address)
         if interface is None or self._planned(action.vrf, "route", str(prefix)):
             return
+        if action.address in self._tables.planner.service_addresses(interface.network):
+            return
         key = f"interface/{interface.name}"
         bridged = self._tables.ids.get(NEXTHOP, f"{key}/l2")
         routed = self._tables.ids.get(NEXTHOP, f"{key}/l3")

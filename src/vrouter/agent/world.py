@@ -74,6 +74,15 @@ class LiveWorld:
         station = None if owner is None else self._state.record(owner)
         return _name(station) if isinstance(station, Interface | Endpoint) else None
 
+    def port_of(self, vrf: int, address: IPAddress) -> Port | None:
+        """The live port that an address of a VRF was given to."""
+        network = self.network(vrf)
+        owner = network and self._state.owner("route", network.name, str(alone(address)))
+        if not owner or owner[0] != Interface.kind:
+            return None
+        vif = self._vifs.get(owner[1])
+        return None if vif is None else self._ports.get(vif)
+
     def _stations(self, network: str) -> Iterable[Interface | Endpoint]:
         for key in list(self._state.needed_by((Network.kind, network))):
             station = self._state.record(key)

@@ -207,6 +207,51 @@ class Netlink:
             family = socket.AF_INET6 if ":" in gateway else socket.AF_INET
             self._socket.route("add", dst="default", gateway=gateway, family=family)
 
+    def add_gateway(self, name: str, gateway: str, mac: bytes) -> None:
+        """Add a default route by a gateway that is on the device's link, whatever its address,
+        and has that MAC for good."""
+        with _explain(f"cannot add a default route by {gateway} on {name}"):
+            index = self.need(name).ifindex
+            family = socket.AF_INET6 if ":" in gateway else socket.AF_INET
+            self._socket.neigh(
+                "add",
+                family=family,
+                ifindex=index,
+                dst=gateway,
+                lladdr=mac_text(mac),
+                state="permanent",
+            )
+            self._socket.route(
+                "add", dst="default", gateway=gateway, family=family, oif=index, flags=["onlink"]
+            )
+
+    def set_neighbour(self, name: str, address: str, mac: bytes) -> None:
+        """Let the device have that neighbour for good."""
+        with _explain(f"cannot add neighbour {address} to {name}"):
+            self._socket.neigh(
+                "replace",
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                ifindex=self.need(name).ifindex,
+                dst=address,
+                lladdr=mac_text(mac),
+                state="permanent",
+            )
+
+    def addresses(self, name: str) -> list[tuple[str, int]]:
+        """The addresses of a device, each with the length of its prefix."""
+        found = self._socket.get_addr(index=self.need(name).ifindex)
+        return [
+            (one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS"), one["prefixlen"])
+            for one in found
+        ]
+
+    def delete_address(self, name: str, address: str, prefix: int) -> None:
+        """Take an address from a device."""
+        with _explain(f"cannot take {address}/{prefix} from {name}"):
+            self._socket.addr(
+                "del", index=self.need(name).ifindex, address=address, prefixlen=prefix
+            )
+
     def flush_neighbours(self, name: str) -> None:
         """Forget the device's ARP and ND entries."""
         with _explain(f"cannot flush the neighbours of {name}"):

@@ -24,7 +24,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "endpoint": ("network", "host", "mac", "addresses"),
     "membership": ("network", "host", "flood_label"),
     "route": ("network", "prefix", "next_hop", "host"),
-    "link-local": ("address", "port", "target", "target_port"),
+    "link-local": ("address", "port", "target", "target_port", "metadata"),
 }
 
 

@@ -21,10 +21,18 @@ from tests.unit.agent.builders import (
     rig,
 )
 
-from vrouter.agent.desired.records import AddressPair, Network, Record, StaticRoute
+from vrouter.agent.desired.records import (
+    AddressPair,
+    LinkLocal,
+    Network,
+    Record,
+    StaticRoute,
+    Subnet,
+)
 from vrouter.agent.facade import Rejected
-from vrouter.agent.facts import Device, KernelRoute
+from vrouter.agent.facts import Device, KernelRoute, service_device, service_vrf
 from vrouter.agent.plan.entries import Diff, Entries, PlannedMac, PlannedRoute, compare
+from vrouter.agent.plan.local import SERVICE_MAC
 from vrouter.agent.plan.numbers import (
     BROADCAST,
     NH_AGENT,
@@ -229,6 +237,68 @@ def test_what_is_removed_leaves_nothing() -> None:
     assert made.ids.keys("vif") == [] and made.ids.keys("label") == []
 
 
+METADATA = LinkLocal(name="m", address="169.254.169.254", port=80, target="127.0.0.1")
+
+
+def service(made: Rig, peer_elsewhere: bool = True) -> tuple[int, Device]:
+    """Blue's service namespace is made; its VRF and device."""
+    vrf = made.ids.get("VRF", "network/blue")
+    assert vrf is not None
+    device = Device(77, service_device(vrf), peer_elsewhere=peer_elsewhere, kind="veth")
+    made.facts.devices[device.name] = device
+    made.planner.replan(made.planner.of_devices([device.name]))
+    return vrf, device
+
+
+def test_a_service_address_leads_to_the_agent_until_its_namespace_is_there() -> None:
+    made = rig()
+    made.change(BLUE, METADATA)
+    vrf = made.ids.give("VRF", "network/blue")
+    address, gateway = net("169.254.169.254/32"), net("10.1.1.254/32")
+    before = made.planner.wanted()
+    assert before.route[vrf, address] == PlannedRoute(NH_AGENT, flags=RouteFlag.ARP_PROXY)
+    _, device = service(made)
+    after = made.planner.wanted()
+    (idx,) = after.vif.keys() - before.vif.keys()
+    vif, nexthop = after.vif[idx], after.nexthop[after.route[vrf, address].nh]
+    assert (vif.name, vif.ifindex, vif.vrf, vif.peer) == (device.name, 77, vrf, True)
+    assert (nexthop.oif, nexthop.rewrite[:6]) == (idx, SERVICE_MAC)
+    assert after.route[vrf, gateway] == before.route[vrf, gateway], "the agent's own"
+    speaks = {one.prefix for one in after.sources[idx]}
+    assert speaks == {None, address, gateway}
+    del made.facts.devices[device.name]
+    made.planner.replan(made.planner.of_devices([device.name]))
+    assert not compare(before, made.planner.wanted())
+
+
+def test_a_service_gives_way_to_who_has_its_address() -> None:
+    made = rig()
+    own = StaticRoute(name="t", network="blue", prefix="169.254.169.254/32", next_hop="discard")
+    made.change(BLUE, METADATA)
+    vrf, _ = service(made)
+    made.change(own)
+    planned = made.planner.wanted()
+    assert planned.route[vrf, net("169.254.169.254/32")].nh == NH_DISCARD
+    made.change(gone=(("route", "t"),))
+    assert made.planner.wanted().route[vrf, net("169.254.169.254/32")].nh not in (
+        NH_DISCARD,
+        NH_AGENT,
+    )
+
+
+def test_somebodys_own_device_is_no_service_namespace() -> None:
+    made = rig()
+    made.change(BLUE, METADATA)
+    before = made.planner.wanted()
+    service(made, peer_elsewhere=False)
+    assert not compare(before, made.planner.wanted())
+
+
+@pytest.mark.parametrize("name", ["vrsvc", "vrsvc-1", "vrsvcx", "eth0", "vrsvc1x", "vrsvc\u0661"])
+def test_names_that_are_no_service_device(name: str) -> None:
+    assert service_vrf(name) is None
+
+
 def test_when_numbers_run_out_nothing_has_changed() -> None:
     made = rig()
     made.ids.space("VRF", 1, 2)
@@ -256,6 +326,10 @@ def test_changes_one_by_one_come_to_the_same_as_the_whole(seed: int) -> None:
         *(endpoint(number) for number in range(20, 26)),
         StaticRoute(name="r", network="blue", prefix="10.7.0.0/16", next_hop="10.1.1.1"),
         StaticRoute(name="s", network="blue", prefix="10.8.0.0/16", host="h2", label=99),
+        StaticRoute(name="t", network="blue", prefix="169.254.169.254/32", next_hop="discard"),
+        METADATA,
+        msgspec.structs.replace(METADATA, address="169.254.7.7"),
+        Network(name="red", subnets=(Subnet(prefix="10.2.1.0/24"),)),
     ]
     done = 0
     tables = made.planner.wanted()
@@ -263,9 +337,11 @@ def test_changes_one_by_one_come_to_the_same_as_the_whole(seed: int) -> None:
         gone = chance.sample(made.state.keys(), k=min(1, len(made.state.keys())))
         puts, keys = ([chance.choice(pool)], ()) if chance.random() < 0.75 else ([], tuple(gone))
         if chance.random() < 0.2:
-            name = f"tap{chance.randrange(1, 9)}"
+            name = chance.choice((*(f"tap{number}" for number in range(1, 9)), "vrsvc1", "vrsvc2"))
             if made.facts.devices.pop(name, None) is None:
-                made.facts.devices[name] = Device(chance.randrange(100, 999), name)
+                made.facts.devices[name] = Device(
+                    chance.randrange(100, 999), name, peer_elsewhere=True, kind="veth"
+                )
             _write(tables, made.planner.replan(made.planner.of_devices([name])).diff)
         try:
             diff = made.change(*puts, gone=keys)

@@ -112,6 +112,24 @@ REFUSED: list[tuple[str, Record, str, str]] = [
         "link-local[0].address",
         "not in 169.254.0.0/16",
     ),
+    (
+        "nobody serves it",
+        LinkLocal(name="m", address="169.254.1.1", port=80),
+        "link-local[0].target",
+        "is missing",
+    ),
+    (
+        "a target that is no host",
+        LinkLocal(name="m", address="169.254.1.1", port=80, target="http://x/"),
+        "link-local[0].target",
+        "no address or host name",
+    ),
+    (
+        "the device of a service namespace",
+        interface(7, device="vrsvc12"),
+        "interface[0].device",
+        "leads to a service namespace",
+    ),
 ]
 
 

@@ -19,10 +19,10 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 from tests.unit.services.rig import ROUTER, VM1, Rig, World, frames, only, results, same_sums
 
-from vrouter.agent.services import all_services, dns, dns_forward
+from vrouter.agent.services import all_services, dns_forward, dns_resolver
 from vrouter.agent.services.base import Action, Later
-from vrouter.agent.services.dns import IN_FLIGHT_PER_PORT
 from vrouter.agent.services.dns_forward import HostForwarder
+from vrouter.agent.services.dns_resolver import IN_FLIGHT_PER_PORT
 
 A, NS, PTR, AAAA, ANY = 1, 2, 12, 28, 255
 
@@ -211,7 +211,7 @@ class Asked:
         self.queries: list[bytes] = []
         self._answer = answer
 
-    async def ask(self, query: bytes) -> bytes | None:
+    async def ask(self, query: bytes, *, stream: bool = False) -> bytes | None:
         self.queries.append(query)
         return self._answer(query)
 
@@ -233,7 +233,7 @@ def test_forwarded_with_an_id_of_its_own() -> None:
     assert {read(one).id for one in answers} == {0x77AA}
     assert {read(one).qd[0].name for one in answers} == {"WWW.example.org"}
     assert len({one[:2] for one in asked.queries}) > 1, "ids are random"
-    assert not rig.get("dns").in_flight.get(1)
+    assert not rig.get("dns").resolver.in_flight.get(1)
 
 
 def test_a_long_answer_is_cut() -> None:
@@ -276,7 +276,7 @@ def test_few_in_flight_for_a_port() -> None:
 
 
 def test_few_in_flight_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dns, "IN_FLIGHT", 2)
+    monkeypatch.setattr(dns_resolver, "IN_FLIGHT", 2)
     rig = rig_with(Asked(reply))
     made = [rig.send(query("www.example.org"), vif=vif) for vif in (1, 2, 1)]
     assert results(made[-1]) == ["dns: too many in flight"]

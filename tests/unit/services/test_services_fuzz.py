@@ -39,7 +39,7 @@ class Spoiling:
     def __init__(self, r: random.Random) -> None:
         self._r = r
 
-    async def ask(self, query: bytes) -> bytes | None:
+    async def ask(self, query: bytes, *, stream: bool = False) -> bytes | None:
         answer = query[:2] + b"\x81\x80" + query[4:] + bytes(self._r.randrange(900))
         spoilt = spoil(self._r, answer, [query])
         return answer if is_answer(query, spoilt) else None
@@ -125,7 +125,7 @@ def check_bounds(rig: Rig) -> None:
         for groups in rig.get(name).members.ports.values():
             assert len(groups) <= GROUPS_PER_PORT
             assert all(len(one.sources) <= SOURCES_PER_GROUP for one in groups.values())
-    assert not any(rig.get("dns").in_flight.values())
+    assert not any(rig.get("dns").resolver.in_flight.values())
     assert len(rig.get("dhcp").declined) <= 1 >= len(rig.get("dhcp6").declined)
 
 

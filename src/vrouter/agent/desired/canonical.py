@@ -22,6 +22,7 @@ from vrouter.agent.desired.records import (
     Subnet,
 )
 from vrouter.agent.facade import Problem
+from vrouter.agent.facts import service_vrf
 from vrouter.dpcore.mpls import RESERVED
 from vrouter.dpcore.records import IPAddress, IPNetwork
 
@@ -29,6 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?")
+_TARGET = re.compile(rf"[0-9a-fA-F:]*:[0-9a-fA-F:.]*|{_HOSTNAME.pattern}")
 _MAX_LABEL, _MAX_VNI = (1 << 20) - 1, (1 << 24) - 1
 _GROUPS = ("ff00::/8", "224.0.0.0/4")
 R = TypeVar("R", bound=msgspec.Struct)
@@ -188,6 +190,8 @@ def _interface(check: Checker, record: Interface) -> Interface:
         check.wrong("device", why)
     elif len(record.device.encode()) > 15 or "/" in record.device or " " in record.device:
         check.wrong("device", f"{record.device!r} is no name of a netdevice")
+    elif service_vrf(record.device) is not None:
+        check.wrong("device", f"{record.device} leads to a service namespace of the agent's")
     if record.vlan and not record.parent:
         check.wrong("vlan", "only a sub-interface has one: name its parent")
     pairs = []
@@ -249,6 +253,9 @@ def _link_local(check: Checker, record: LinkLocal) -> LinkLocal:
         check.wrong("address", f"{address} is not in {inside}")
     check.number("port", record.port, 1, 65535, none=None)
     check.number("target_port", record.target_port, 1, 65535)
+    if not record.target:
+        check.wrong("target", "is missing: the address or the name of the host that serves it")
+    check.match("target", record.target, _TARGET, "address or host name")
     return msgspec.structs.replace(record, address=address)
 
 

@@ -174,13 +174,19 @@ class StaticRoute(Record, frozen=True, kw_only=True):
 
 
 class LinkLocal(Record, frozen=True, kw_only=True):
-    """A link-local service (169.254.0.0/16): `address`:`port` as VMs see it, served by `target`."""
+    """A link-local service (169.254.0.0/16): TCP to `address`:`port` as VMs see it, relayed to
+    `target` (an address or a host's name):`target_port` (0: as `port`) from this host.
+
+    metadata: the target is Nova's metadata API, which is told whose VM asks (upstream knows that
+    service by its name, "metadata").
+    """
 
     kind: ClassVar[str] = "link-local"
     address: str
     port: int
     target: str = ""
     target_port: int = 0
+    metadata: bool = False
 
 
 KINDS: dict[str, type[Record]] = {

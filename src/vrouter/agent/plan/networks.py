@@ -23,7 +23,7 @@ from vrouter.agent.plan.numbers import (
 )
 from vrouter.agent.services.facts import owned
 from vrouter.dpcore.names import Family, NhFlag, NhType, RouteFlag
-from vrouter.dpcore.records import Member, Nexthop
+from vrouter.dpcore.records import IPAddress, Member, Nexthop
 
 
 def vrf_of(numbers: Numbers, network: str) -> int:
@@ -41,8 +41,11 @@ def routed_nexthop(numbers: Numbers, interface: str) -> int:
     return numbers.of(NEXTHOP, f"interface/{interface}/l3")
 
 
-def plan_network(facts: Facts, network: Network, numbers: Numbers) -> Entries:
-    """What a network has even before anybody is in it."""
+def plan_network(
+    facts: Facts, network: Network, numbers: Numbers, others: Iterable[IPAddress] = ()
+) -> Entries:
+    """What a network has even before anybody is in it. others: addresses whose routes another
+    unit plans."""
     entries = Entries()
     vrf = numbers.mine(VRF, f"network/{network.name}")
     _way_in(entries, network, vrf, numbers)
@@ -56,7 +59,7 @@ def plan_network(facts: Facts, network: Network, numbers: Numbers) -> Entries:
             # an address that nobody has is ours to answer for, too: nothing is bridged
             prefix = alone(subnet.prefix)
             entries.route[vrf, prefix] = PlannedRoute(NH_DISCARD, flags=RouteFlag.ARP_PROXY)
-    for address in owned(network, ROUTER_MAC):
+    for address in owned(network, ROUTER_MAC) - frozenset(others):
         prefix = ip_network(address)
         entries.route[vrf, prefix] = PlannedRoute(NH_AGENT, flags=RouteFlag.ARP_PROXY)
     return entries

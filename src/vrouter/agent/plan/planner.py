@@ -17,16 +17,18 @@ from vrouter.agent.desired.records import (
     Endpoint,
     Host,
     Interface,
+    LinkLocal,
     Membership,
     Network,
     Record,
     StaticRoute,
 )
 from vrouter.agent.desired.state import DISCARD, Change, State, key_of
-from vrouter.agent.facts import Device, Facts, alone, parse
+from vrouter.agent.facts import Device, Facts, alone, parse, service_device, service_vrf
 from vrouter.agent.plan.entries import Diff, Entries, PlannedMac, compare
 from vrouter.agent.plan.fabric import plan_fabric
 from vrouter.agent.plan.hosts import plan_host
+from vrouter.agent.plan.local import METADATA6, plan_local
 from vrouter.agent.plan.networks import plan_network, plan_tree
 from vrouter.agent.plan.numbers import VRF, Numbers
 from vrouter.agent.plan.stations import plan_endpoint, plan_interface, plan_route
@@ -35,6 +37,7 @@ from vrouter.dpcore.records import IPAddress
 Unit = tuple[str, str]
 FABRIC: Unit = ("fabric", "")
 TREE = "tree"
+LOCAL = "local"  # what the kernel's own TCP serves in a network
 R = TypeVar("R", bound=Record)
 
 
@@ -96,6 +99,22 @@ class Planner:
             return None, f"there is no netdevice {interface.device} yet"
         return device, ""
 
+    def service_addresses(self, network: str) -> list[IPAddress]:
+        """The addresses of link-local services, as far as nobody in the network has them."""
+        found = {parse(one.address) for one in list(self.state.all(LinkLocal))}
+        return [
+            address
+            for address in sorted(found, key=int)
+            if self.state.owner("route", network, str(alone(address))) is None
+        ]
+
+    def metadata6(self) -> list[IPAddress]:
+        """The address of the metadata service by IPv6, if there is one."""
+        return [METADATA6] if any(one.metadata for one in list(self.state.all(LinkLocal))) else []
+
+    def _has_services(self) -> bool:
+        return next(self.state.all(LinkLocal), None) is not None
+
     def tunnel_ends(self) -> list[IPAddress]:
         """The addresses of all remote hosts."""
         return [parse(host.address) for host in list(self.state.all(Host))]
@@ -107,7 +126,8 @@ class Planner:
         units = [FABRIC]
         for kind in (Host, Network, Interface, Endpoint, StaticRoute):
             units += [key_of(record) for record in self.state.all(kind)]
-        units += [(TREE, network.name) for network in self.state.all(Network)]
+        for network in self.state.all(Network):
+            units += [(TREE, network.name), (LOCAL, network.name)]
         return units
 
     def of_change(self, change: Change) -> list[Unit]:
@@ -127,6 +147,10 @@ class Planner:
             interface = self.state.get(Interface, owner[1]) if owner else None
             if interface is not None:
                 units |= dict.fromkeys(self._of_record(interface))
+            vrf = service_vrf(name)
+            network = None if vrf is None else self.ids.owner(VRF, vrf)
+            if network is not None:
+                units[LOCAL, network.partition("/")[2]] = None
         return list(units)
 
     def of_fabric(self) -> list[Unit]:
@@ -137,7 +161,7 @@ class Planner:
         units: list[Unit] = []
         match record:
             case Network():
-                units += [key_of(record), (TREE, record.name)]
+                units += [key_of(record), (TREE, record.name), (LOCAL, record.name)]
                 units += self._users_of(record, Interface, Endpoint, StaticRoute)
             case Interface():
                 units += [key_of(record), (TREE, record.network)]
@@ -158,6 +182,12 @@ class Planner:
                 units.append((TREE, record.network))
             case StaticRoute():
                 units.append(key_of(record))
+            case LinkLocal():
+                for network in self.state.all(Network):
+                    units += [key_of(network), (LOCAL, network.name)]
+        # a link-local service gives way to whoever has its address in a network
+        if isinstance(record, Interface | Endpoint | StaticRoute) and self._has_services():
+            units += [(Network.kind, record.network), (LOCAL, record.network)]
         return units
 
     def _users_of(self, record: Record, *kinds: type[Record]) -> list[Unit]:
@@ -220,12 +250,16 @@ class Planner:
             return plan_fabric(self.facts, numbers, over_ipv6=over_ipv6)
         if kind == TREE:
             return self._tree(name, numbers)
+        if kind == LOCAL:
+            return self._local(name, numbers)
         record = self.state.record(unit)
         match record:
             case Host():
                 return plan_host(self.facts, record, numbers)
             case Network():
-                return plan_network(self.facts, record, numbers)
+                return plan_network(
+                    self.facts, record, numbers, self.service_addresses(record.name)
+                )
             case Interface():
                 return self._interface(record, numbers)
             case Endpoint():
@@ -263,6 +297,16 @@ class Planner:
             elif isinstance(user, Membership):
                 members.append((user, self.state.need(Host, user.host)))
         return plan_tree(network, live, members, numbers)
+
+    def _local(self, name: str, numbers: Numbers) -> Entries | None:
+        network = self.state.get(Network, name)
+        if network is None:
+            return None
+        device = self.facts.devices.get(service_device(numbers.of(VRF, f"network/{name}")))
+        if device is not None and not device.peer_elsewhere:
+            device = None  # somebody's own of that name
+        addresses, by_agent = self.service_addresses(name), self.metadata6()
+        return plan_local(network, addresses, by_agent, device, numbers)
 
     def _route(self, route: StaticRoute, numbers: Numbers) -> Entries:
         network = self.state.need(Network, route.network)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Asks the host's resolvers, by asyncio: a socket and so a source port of its own for each query
-(RFC 5452), the next server when one is silent, refuses, or answers something else."""
+(RFC 5452), the next server when one is silent, refuses, or answers something else. Who asked by
+TCP is asked for by TCP (RFC 5625, section 4.4), of a server that takes none by UDP."""
 
 from __future__ import annotations
 
@@ -51,11 +52,12 @@ class HostForwarder:
         self._servers = servers
         self._good: Server | None = None
 
-    async def ask(self, query: bytes) -> bytes | None:
-        """See dns.Forwarder. A server's failure is the answer when no other has one."""
+    async def ask(self, query: bytes, *, stream: bool = False) -> bytes | None:
+        """See dns_resolver.Forwarder. A server's failure is the answer when no other has one."""
         failed: bytes | None = None
         for server in self._order() * ROUNDS:
-            answer = await _exchange(server, query)
+            answer = await _by_tcp(server, query) if stream else None
+            answer = answer or await _exchange(server, query)
             if answer is None:
                 continue
             if answer[3] & 15 not in _FAILURES:
@@ -121,3 +123,23 @@ async def _exchange(server: Server, query: bytes) -> bytes | None:
         return None
     finally:
         transport.close()
+
+
+async def _by_tcp(server: Server, query: bytes) -> bytes | None:
+    """RFC 7766: each message behind its length, two bytes in network order."""
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            return await _converse(server, query)
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return None
+
+
+async def _converse(server: Server, query: bytes) -> bytes | None:
+    reader, writer = await asyncio.open_connection(*server)
+    try:
+        writer.write(len(query).to_bytes(2, "big") + query)
+        size = int.from_bytes(await reader.readexactly(2), "big")
+        data = await reader.readexactly(size)
+    finally:
+        writer.transport.abort()
+    return _with_question(query, data) if is_answer(query, data) else None
