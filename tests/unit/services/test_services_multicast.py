@@ -17,6 +17,10 @@ from scapy.layers.inet6 import (
     ICMPv6MLReport,
     ICMPv6MLReport2,
     IPv6,
+    IPv6ExtHdrHopByHop,
+    Pad1,
+    PadN,
+    RouterAlert,
 )
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
@@ -219,18 +223,19 @@ def test_a_port_that_changes() -> None:
     assert queries(rig.up(PORT1, 42.0)) == ["0.0.0.0"]
 
 
-def mld(message: Any, src: str = VM1_LL, hlim: int = 1, dst: str = "ff02::16") -> Any:
-    return Ether(src=VM1) / IPv6(src=src, dst=dst, hlim=hlim) / message
+PADDED = IPv6ExtHdrHopByHop(options=[PadN(optdata=b"\5\2\0\0")])
+ALERT = IPv6ExtHdrHopByHop(options=[Pad1(), PadN(optdata=b"\0"), RouterAlert()])
+
+
+def mld(message: Any, src: str = VM1_LL, hlim: int = 1, before: Any = ALERT) -> Any:
+    return Ether(src=VM1) / IPv6(src=src, dst="ff02::16", hlim=hlim) / before / message
 
 
 def test_mld() -> None:
     rig = Rig()
-    rig.up(PORT1)
-    assert not [one for one in frames(rig.tick(1500.0)) if ICMPv6MLQuery2 in one]
+    asked, *_ = [one for one in frames(rig.up(PORT1)) if ICMPv6MLQuery2 in one]
     join = ICMPv6MLReport2(records=[ICMPv6MLDMultAddrRec(rtype=TO_EX, dst="ff15::1")])
-    actions = rig.send(mld(join), now=2000.0)
-    assert "mld: joined" in results(actions)
-    (asked,) = [one for one in frames(actions) if ICMPv6MLQuery2 in one]
+    assert results(rig.send(mld(join), now=2000.0)) == ["mld: joined"]
     assert same_sums(asked)
     assert (asked[IPv6].src, asked[IPv6].dst, asked[IPv6].hlim) == (ROUTER_LL, "ff02::1", 1)
     assert asked[IPv6].nh == 0, "router alert"
@@ -252,6 +257,7 @@ def test_mld() -> None:
         (mld(ICMPv6MLReport(mladdr="ff15::1"), src="fd00:1::a"), "not of this link"),
         (mld(ICMPv6MLReport(mladdr="fd00::1")), "membership group"),
         (mld(ICMPv6MLQuery2()), "another querier"),
+        (mld(ICMPv6MLReport(mladdr="ff15::1"), before=PADDED), "no router alert"),
         (mld(ICMPv6MLReport(mladdr="ff15::1", cksum=1)), "icmp checksum"),
     ],
 )

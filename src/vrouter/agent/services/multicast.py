@@ -40,7 +40,8 @@ class _Querier:
 
 
 class _MulticastService(PacketService):
-    """What IGMP and MLD share. members: for introspection."""
+    """What IGMP and MLD share: the ports of a network with IGMP have a querier from the start.
+    members: for introspection."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
@@ -53,7 +54,7 @@ class _MulticastService(PacketService):
         actions: list[Action] = []
         for vif, querier in list(self._queriers.items()):
             port = self.world.port(vif)
-            if port is None or not self._serves(port):
+            if port is None or not port.network.igmp:
                 del self._queriers[vif]
                 self.members.forget(vif)
                 continue
@@ -105,16 +106,18 @@ class _MulticastService(PacketService):
                 actions += self._asks(port, group)
         return [*actions, *[self.count(one) for one in results or ["empty report"]]]
 
-    def _serves(self, port: Port) -> bool:
-        """Whether the port is to have a querier still."""
-        return True
+    def port_up(self, port: Port, now: float) -> Iterable[Action]:
+        """The first general query."""
+        if port.vif in self._queriers or not port.network.igmp:
+            return ()
+        return self._starts(port, now)
 
     def _asks(self, port: Port, group: facts.Address | None) -> list[Action]:
         raise NotImplementedError
 
 
 class IgmpService(_MulticastService):
-    """For IPv4. The ports of a network with IGMP have a querier from the start."""
+    """For IPv4."""
 
     name = "igmp"
 
@@ -131,15 +134,6 @@ class IgmpService(_MulticastService):
         if records is None:
             return (self.count("another querier"),)
         return self._reported(trap.port, records, trap.now)
-
-    def port_up(self, port: Port, now: float) -> Iterable[Action]:
-        """The first general query."""
-        if port.vif in self._queriers or not port.network.igmp:
-            return ()
-        return self._starts(port, now)
-
-    def _serves(self, port: Port) -> bool:
-        return port.network.igmp
 
     def _asks(self, port: Port, group: facts.Address | None) -> list[Action]:
         """From the gateway; without one from 0.0.0.0 (RFC 4541, section 2.1.1)."""
@@ -164,8 +158,7 @@ class IgmpService(_MulticastService):
 
 
 class MldService(_MulticastService):
-    """For IPv6. A port has a querier once its MLD has been trapped: dp-core bridges MLD unless
-    a route says otherwise, and questions whose answers nobody hears only cost."""
+    """For IPv6: every host has a link-local address, whatever the subnets of its network."""
 
     name = "mld"
 
@@ -181,6 +174,9 @@ class MldService(_MulticastService):
             return (self.count("from the fabric"),)
         if ip.hops != 1 or not (ip.source.is_link_local or ip.source == ipv6.ANY):
             return (self.count("not of this link"),)
+        if not ip.alert:
+            # RFC 3810, section 6.2
+            return (self.count("no router alert"),)
         records = igmp.read_mld(message.kind, message.body)
         if records is None:
             return (self.count("another querier"),)
