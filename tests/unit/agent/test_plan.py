@@ -35,7 +35,7 @@ from vrouter.agent.plan.numbers import (
     ROUTER_MAC,
 )
 from vrouter.dpcore.errors import Refused
-from vrouter.dpcore.names import NhFlag, NhType, RouteFlag, VifFlag
+from vrouter.dpcore.names import Family, NhFlag, NhType, RouteFlag, VifFlag
 from vrouter.dpcore.records import Source
 
 PROXY = RouteFlag.ARP_PROXY
@@ -53,6 +53,7 @@ def test_the_host_itself() -> None:
         1: ("vhost0", 5),
         2: ("pkt0", 0),
     }
+    assert planned.bridge == {(0, OWN_MAC): PlannedMac(NH_L2_RECEIVE)}
     far = planned.route[0, net("172.30.0.2/32")].nh
     assert planned.nexthop[far].rewrite == FAR_MAC + OWN_MAC + b"\x08\x00"
     assert {str(prefix): route.nh for (_, prefix), route in planned.route.items()} == {
@@ -86,13 +87,26 @@ def test_a_network_with_a_port_and_an_endpoint() -> None:
         "10.1.1.254/32": PlannedRoute(NH_AGENT, None, PROXY),
         "10.1.1.1/32": PlannedRoute(routed, None, PROXY, bytes.fromhex("02000a010001")),
         "10.1.1.3/32": PlannedRoute(far, 103, TUNNELLED, far_mac),
+        "224.0.0.0/4": PlannedRoute(mine["ff00::/8"].nh),
+        "ff00::/8": PlannedRoute(mine["ff00::/8"].nh),
     }
+    _check_groups(planned, mine["ff00::/8"].nh, idx)
     macs = {mac: one for (vrf, mac), one in planned.bridge.items() if vrf == vif.vrf}
     assert macs[far_mac] == PlannedMac(far, 203)
     assert macs[ROUTER_MAC] == macs[OWN_MAC] == PlannedMac(NH_L2_RECEIVE)
     _check_tree(planned, macs[BROADCAST].nh, bridged, far)
     assert set(planned.mpls.values()) >= {routed, bridged, macs[BROADCAST].nh}
     assert planned.nexthop[planned.vxlan[5001]].type == NhType.VRF_TRANSLATE
+
+
+def _check_groups(planned: Entries, nexthop: int, vif: int) -> None:
+    """Routed: to each port with the group's MAC, never into a tunnel, which carries frames."""
+    assert planned.nexthop[nexthop].family == Family.INET
+    assert planned.nexthop[nexthop].flags & NhFlag.COMPOSITE_ENCAP
+    (member,) = planned.nexthop[nexthop].members
+    assert planned.nexthop[member.nh].oif == vif
+    assert planned.nexthop[member.nh].flags & NhFlag.MULTICAST
+    assert planned.nexthop[member.nh].rewrite[6:12] == ROUTER_MAC
 
 
 def _check_tree(planned: Entries, top: int, bridged: int, far: int) -> None:

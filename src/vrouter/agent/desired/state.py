@@ -32,6 +32,8 @@ Claim = tuple[Any, ...]
 R = TypeVar("R", bound=Record)
 MAX_FLOOD_LABEL = 1023  # above it dp-core takes a label for one of the fabric's multicast tree
 DISCARD = "discard"
+# the routes of every network for groups
+MULTICAST = ("224.0.0.0/4", "ff00::/8")
 
 
 def key_of(record: Record) -> Key:
@@ -300,6 +302,8 @@ def _network_claims(record: Network) -> Iterator[tuple[Claim, str, str]]:
         yield ("vni", record.vni), "vni", f"VNI {record.vni}"
     if record.flood_label:
         yield ("label", record.flood_label), "flood_label", f"label {record.flood_label}"
+    for prefix in MULTICAST:
+        yield ("route", record.name, prefix), "name", f"{prefix} in {record.name}"
     for at, subnet in enumerate(record.subnets):
         yield ("route", record.name, subnet.prefix), f"subnets[{at}].prefix", subnet.prefix
         for name in ("gateway", "dns"):

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from ipaddress import ip_network
 
 from vrouter.agent.desired.records import Host, Membership, Network
+from vrouter.agent.desired.state import MULTICAST
 from vrouter.agent.facts import Facts, alone
 from vrouter.agent.plan.entries import Entries, PlannedMac, PlannedRoute
 from vrouter.agent.plan.hosts import choose, tunnel
@@ -36,9 +37,9 @@ def bridged_nexthop(numbers: Numbers, interface: str) -> int:
     return numbers.of(NEXTHOP, f"interface/{interface}/l2")
 
 
-def routed_nexthop(numbers: Numbers, interface: str) -> int:
-    """Id of the nexthop that routes to a port of this host."""
-    return numbers.of(NEXTHOP, f"interface/{interface}/l3")
+def group_nexthop(numbers: Numbers, interface: str) -> int:
+    """Id of the nexthop that routes to the groups of a port of this host."""
+    return numbers.of(NEXTHOP, f"interface/{interface}/multicast")
 
 
 def plan_network(facts: Facts, network: Network, numbers: Numbers) -> Entries:
@@ -90,7 +91,9 @@ def plan_tree(
     members: Iterable[tuple[Membership, Host]],
     numbers: Numbers,
 ) -> Entries:
-    """The flood tree. ports: names of the live interfaces here; members: who else takes part."""
+    """The flood tree, and where multicast goes that is routed: to the ports here, since tunnels
+    of the flood tree carry frames. ports: names of the live interfaces here; members: who else
+    takes part."""
     entries = Entries()
     vrf = vrf_of(numbers, network.name)
     here = tuple(Member(nh=bridged_nexthop(numbers, name)) for name in sorted(ports))
@@ -107,6 +110,12 @@ def plan_tree(
     top = (Member(nh=local), Member(nh=remote))
     flood = _composite(entries, network, vrf, "flood", NhFlag.MULTICAST, top, numbers)
     entries.bridge[vrf, BROADCAST] = PlannedMac(flood)
+    groups = tuple(Member(nh=group_nexthop(numbers, name)) for name in sorted(ports))
+    routed = _composite(
+        entries, network, vrf, "multicast", NhFlag.COMPOSITE_ENCAP, groups, numbers, Family.INET
+    )
+    for prefix in MULTICAST:
+        entries.route[vrf, ip_network(prefix)] = PlannedRoute(routed)
     return entries
 
 
@@ -118,12 +127,13 @@ def _composite(
     flag: NhFlag,
     members: tuple[Member, ...],
     numbers: Numbers,
+    family: Family = Family.BRIDGE,
 ) -> int:
     return entries.put_nexthop(
         Nexthop(
             id=numbers.mine(NEXTHOP, f"network/{network.name}/{what}"),
             type=NhType.COMPOSITE,
-            family=Family.BRIDGE,
+            family=family,
             flags=NhFlag.VALID | flag,
             vrf=vrf,
             members=members,
