@@ -16,19 +16,48 @@ struct vr_trap_head {
 	struct vr_agent_hdr agent;
 } __attribute__((packed));
 
-/* Makes room for the head; a tag that the kernel noted goes back into the frame. */
+#define VR_TRAP_TAGS	4	/* that are put back; a frame with more is lost as PUSH */
+
+struct vr_trap_tag {
+	__be16 proto, tci;
+};
+
+/* Puts @count tags between the MACs and the rest of the frame. */
+static __always_inline int vr_trap_tags(struct __sk_buff *skb, const struct vr_trap_tag *tags,
+					__u32 count)
+{
+	__u32 at = VR_TRAP_HEAD_LEN + 2 * ETH_ALEN;
+
+	for (__u32 i = 0; i < VR_TRAP_TAGS && i < count; i++, at += sizeof(*tags)) {
+		if (bpf_skb_store_bytes(skb, at, &tags[i], sizeof(*tags), 0))
+			return -1;
+	}
+	return 0;
+}
+
+/* Makes room for the head. A tag that the kernel noted goes back into the frame; as it
+ * is taken away the kernel notes the next one, if there is one. */
 static __always_inline int vr_trap_grow(struct __sk_buff *skb)
 {
-	__be16 tag[2] = { (__be16)skb->vlan_proto, bpf_htons(skb->vlan_tci) };
+	struct vr_trap_tag tags[VR_TRAP_TAGS] = {};
 	__u8 macs[2 * ETH_ALEN];
+	__u32 count = 0;
 
 	if (!skb->vlan_present)
 		return bpf_skb_change_head(skb, VR_TRAP_HEAD_LEN, 0) ? -1 : 0;
-	if (bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)) || bpf_skb_vlan_pop(skb) ||
-	    bpf_skb_change_head(skb, VR_TRAP_HEAD_LEN + sizeof(tag), 0) ||
+	if (bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)))
+		return -1;
+	for (; count < VR_TRAP_TAGS && skb->vlan_present; count++) {
+		tags[count].proto = (__be16)skb->vlan_proto;
+		tags[count].tci = bpf_htons(skb->vlan_tci);
+		if (bpf_skb_vlan_pop(skb))
+			return -1;
+	}
+	if (skb->vlan_present ||
+	    bpf_skb_change_head(skb, VR_TRAP_HEAD_LEN + count * sizeof(*tags), 0) ||
 	    bpf_skb_store_bytes(skb, VR_TRAP_HEAD_LEN, macs, sizeof(macs), 0))
 		return -1;
-	return bpf_skb_store_bytes(skb, VR_TRAP_HEAD_LEN + sizeof(macs), tag, sizeof(tag), 0) ? -1 : 0;
+	return vr_trap_tags(skb, tags, count);
 }
 
 /* Puts Ethernet and agent_hdr before the frame. Returns 0, or -1 if no room. */
