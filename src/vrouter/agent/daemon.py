@@ -29,7 +29,7 @@ from vrouter.agent.services import dns_forward
 from vrouter.agent.services.base import Action, Service
 from vrouter.agent.services.dns_forward import HostForwarder
 from vrouter.agent.systemd import notify
-from vrouter.agent.world import LiveWorld
+from vrouter.agent.world import LiveWorld, mtu_of
 from vrouter.dpcore.errors import Busy, VrouterError
 from vrouter.dpcore.instance import Instance
 from vrouter.host import agent_lock
@@ -41,6 +41,9 @@ T = TypeVar("T")
 _SETTLE: Final = 0.02  # seconds: events come in crowds
 _RETRY: Final = 5.0
 _NEIGHBOURS: Final = 3  # seconds
+_SWEEP: Final = 10
+_HEARD: Final = 30
+_PART: Final = 1000  # MACs that are asked about between two other jobs of the writer
 _ETHERNET_MTU: Final = 1500
 
 
@@ -190,6 +193,7 @@ class Agent:
             seconds += 1
             if seconds % _NEIGHBOURS == 0:
                 await self._run(lambda: self.tables.manage(again=True))
+            await self._learnt(seconds)
             if not self.tables.core.is_current():
                 log.info("another dp-core has taken the place of this one")
                 await self._run(self.tables.mend)
@@ -201,6 +205,23 @@ class Agent:
             elif now - behind_since > _RETRY:
                 behind_since = 0.0
                 await self._run(self.tables.mend)
+
+    async def _learnt(self, seconds: int) -> None:
+        """What is due for learnt MACs."""
+        learner, pkt0 = self._learner, self._pkt0
+        if learner is None or pkt0 is None:
+            return
+        try:
+            if seconds % _SWEEP == 0:
+                await self._run(learner.sweep)
+            if seconds % _HEARD == 0:
+                macs = pkt0.macs()
+                for start in range(0, len(macs), _PART):
+                    part = macs[start : start + _PART]
+                    pkt0.heard(await self._run(learner.packets, part))
+        except VrouterError as error:
+            # another dp-core is just taking the place of this one
+            log.warning("learnt MACs are not looked after this time: %s", error)
 
     def _beat(self) -> None:
         """A sign of life for dp-core, which puts nothing on pkt0 three seconds after the last."""
@@ -339,9 +360,7 @@ class Agent:
 
     def mtu(self, network: Network) -> int:
         """The MTU that ports of a network are told, by DHCP or by CNI."""
-        vrf = self.tables.ids.get(VRF, f"network/{network.name}")
-        told = 0 if vrf is None or self._world is None else self._world.mtu(vrf)
-        return told or network.mtu or _ETHERNET_MTU
+        return mtu_of(network, self.tables.planner) or _ETHERNET_MTU
 
     @property
     def ready(self) -> bool:

@@ -62,7 +62,8 @@ class Network(Record, frozen=True, kw_only=True):
     need labels). flood_label: MPLS label by which other hosts send broadcast here
     (0: given by the agent). forwarding: l2 bridges, l3 routes (ARP and ND always answered with
     the router's MAC), l2l3 both. igmp: the agent is the querier of
-    the ports, by IGMP and MLD, and hears what they join. mtu: told to VMs (0: what fits the fabric).
+    the ports, by IGMP and MLD, and hears what they join. mtu: told to VMs (0: what fits the
+    fabric).
     """
 
     kind: ClassVar[str] = "network"

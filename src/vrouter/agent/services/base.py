@@ -170,6 +170,12 @@ class Service(Protocol):
     def known(self, learnt: Iterable[LearnMac | LearnAddress], now: float) -> None:
         """What dp-core's tables hold of an earlier agent's learning: it ages like what is new."""
 
+    def macs(self) -> Iterable[tuple[int, bytes]]:
+        """The learnt MACs, by (vrf, mac), of which it wants to be told how often they spoke."""
+
+    def heard(self, packets: Mapping[tuple[int, bytes], int], now: float) -> None:
+        """How many packets dp-core has had from these MACs by now."""
+
     def remembered(self, now: float) -> Iterable[Mapping[str, str | int | float]]:
         """What it knows beside the desired state, a row for each thing, for people to see:
         what has been learnt, joined, declined."""
