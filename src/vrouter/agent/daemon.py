@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from vrouter.agent import services, tap, watch
+from vrouter.agent.bfd import BfdSessions
 from vrouter.agent.config import Config
 from vrouter.agent.desired import load
 from vrouter.agent.desired.records import Interface, Network, Record
-from vrouter.agent.facade import Neighbour, Outcome, PortState, Rejected, Source
+from vrouter.agent.facade import BfdState, Neighbour, Outcome, PortState, Rejected, Source
 from vrouter.agent.learn import Learner
 from vrouter.agent.pkt0 import Limits, Pkt0
 from vrouter.agent.plan.numbers import VRF
 from vrouter.agent.reconcile import Reconciler
 from vrouter.agent.services import dns_forward
 from vrouter.agent.services.base import Action, Service
+from vrouter.agent.services.bfd import BfdService
 from vrouter.agent.services.dns_forward import HostForwarder
 from vrouter.agent.systemd import notify
 from vrouter.agent.world import LiveWorld, mtu_of
@@ -64,6 +66,7 @@ class Agent:
         self._world: LiveWorld | None = None
         self._learner: Learner | None = None
         self._pkt0: Pkt0 | None = None
+        self._bfd: BfdSessions | None = None
         self._events: watch.Events | None = None
         self._news = watch.News()
         self._heeding: asyncio.Task[None] | None = None
@@ -88,7 +91,10 @@ class Agent:
         log.info("tables reconciled: %d entries differed", diff.count())
         await self._run(tables.manage)
         limits = Limits(self.config.services.rate, self.config.services.burst)
-        self._pkt0 = Pkt0(fd, self._world, self._services(self._world), self._learn, limits)
+        served = self._services(self._world)
+        self._pkt0 = Pkt0(fd, self._world, served, self._learn, limits)
+        bfd = next(one for one in served if isinstance(one, BfdService))
+        self._bfd = BfdSessions(tables.state, bfd, self.port_state)
         self._refresh(record.name for record in list(tables.state.all(Interface)))
         self._pkt0.known(await self._run(self._learner.known))
         self._pkt0.start()
@@ -236,6 +242,8 @@ class Agent:
             return
         for vif in self._world.refresh(names):
             self._pkt0.port_up(vif)
+        if self._bfd is not None:
+            self._bfd.configure()
 
     def _learn(self, action: Action) -> None:
         """A service has learnt something: into the tables with it, in the writer's thread."""
@@ -317,6 +325,10 @@ class Agent:
             label=label,
             l2_label=l2_label,
         )
+
+    def bfd_state(self, name: str) -> BfdState | None:
+        """How a BFD session is."""
+        return None if self._bfd is None else self._bfd.of(name)
 
     def status(self) -> Mapping[str, Any]:
         """Agent state for people and probes."""

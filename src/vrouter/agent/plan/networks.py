@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from vrouter.agent.desired.records import Host, Membership, Network
-from vrouter.agent.desired.state import MULTICAST
 from vrouter.agent.facts import Facts, alone
 from vrouter.agent.plan.entries import Entries, PlannedMac, PlannedRoute
 from vrouter.agent.plan.hosts import choose, tunnel
@@ -25,6 +24,9 @@ from vrouter.agent.plan.numbers import (
 from vrouter.agent.services.facts import owned
 from vrouter.dpcore.names import Family, NhFlag, NhType, RouteFlag
 from vrouter.dpcore.records import Member, Nexthop
+
+# no route of the desired state leads there: groups are handled without being named
+_GROUPS = (IPv4Network("224.0.0.0/4"), IPv6Network("ff00::/8"))
 
 
 def vrf_of(numbers: Numbers, network: str) -> int:
@@ -114,8 +116,8 @@ def plan_tree(
     routed = _composite(
         entries, network, vrf, "multicast", NhFlag.COMPOSITE_ENCAP, groups, numbers, Family.INET
     )
-    for prefix in MULTICAST:
-        entries.route[vrf, ip_network(prefix)] = PlannedRoute(routed)
+    for prefix in _GROUPS:
+        entries.route[vrf, prefix] = PlannedRoute(routed)
     return entries
 
 
