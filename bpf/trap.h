@@ -22,6 +22,17 @@ struct vr_trap_tag {
 	__be16 proto, tci;
 };
 
+/* What the frame begins with, while room is made; it shares its place with the head. */
+struct vr_trap_front {
+	__u8 macs[2 * ETH_ALEN];
+	struct vr_trap_tag tags[VR_TRAP_TAGS];
+};
+
+union vr_trap_scratch {
+	struct vr_trap_front front;
+	struct vr_trap_head head;
+};
+
 /* Puts @count tags between the MACs and the rest of the frame. */
 static __always_inline int vr_trap_tags(struct __sk_buff *skb, const struct vr_trap_tag *tags,
 					__u32 count)
@@ -37,15 +48,14 @@ static __always_inline int vr_trap_tags(struct __sk_buff *skb, const struct vr_t
 
 /* Makes room for the head. A tag that the kernel noted goes back into the frame; as it
  * is taken away the kernel notes the next one, if there is one. */
-static __always_inline int vr_trap_grow(struct __sk_buff *skb)
+static __always_inline int vr_trap_grow(struct __sk_buff *skb, struct vr_trap_front *front)
 {
-	struct vr_trap_tag tags[VR_TRAP_TAGS] = {};
-	__u8 macs[2 * ETH_ALEN];
+	struct vr_trap_tag *tags = front->tags;
 	__u32 count = 0;
 
 	if (!skb->vlan_present)
 		return bpf_skb_change_head(skb, VR_TRAP_HEAD_LEN, 0) ? -1 : 0;
-	if (bpf_skb_load_bytes(skb, 0, macs, sizeof(macs)))
+	if (bpf_skb_load_bytes(skb, 0, front->macs, sizeof(front->macs)))
 		return -1;
 	for (; count < VR_TRAP_TAGS && skb->vlan_present; count++) {
 		tags[count].proto = (__be16)skb->vlan_proto;
@@ -55,7 +65,7 @@ static __always_inline int vr_trap_grow(struct __sk_buff *skb)
 	}
 	if (skb->vlan_present ||
 	    bpf_skb_change_head(skb, VR_TRAP_HEAD_LEN + count * sizeof(*tags), 0) ||
-	    bpf_skb_store_bytes(skb, VR_TRAP_HEAD_LEN, macs, sizeof(macs), 0))
+	    bpf_skb_store_bytes(skb, VR_TRAP_HEAD_LEN, front->macs, sizeof(front->macs), 0))
 		return -1;
 	return vr_trap_tags(skb, tags, count);
 }
@@ -64,20 +74,22 @@ static __always_inline int vr_trap_grow(struct __sk_buff *skb)
 static __always_inline int vr_trap_push(struct __sk_buff *skb, const struct vr_packet *pkt,
 					const struct vr_vif *agent, __u32 reason, __u32 param)
 {
-	struct vr_trap_head head = {};
+	union vr_trap_scratch scratch = {};
+	struct vr_trap_head *head = &scratch.head;
 
-	__builtin_memcpy(head.eth.h_dest, agent->mac, ETH_ALEN);
-	__builtin_memcpy(head.eth.h_source, agent->mac, ETH_ALEN);
-	head.eth.h_proto = bpf_htons(ETH_P_IP);
-	head.agent.ifindex = bpf_htons(pkt->vif);
-	head.agent.vrf = bpf_htons(pkt->vrf);
-	head.agent.cmd = bpf_htons(reason);
-	head.agent.param = bpf_htonl(param);
 	if (skb->len > VR_TRAP_MAX && bpf_skb_change_tail(skb, VR_TRAP_MAX, 0))
 		return -1;
-	if (vr_trap_grow(skb))
+	if (vr_trap_grow(skb, &scratch.front))
 		return -1;
-	return bpf_skb_store_bytes(skb, 0, &head, sizeof(head), 0) ? -1 : 0;
+	__builtin_memset(&scratch, 0, sizeof(scratch));
+	__builtin_memcpy(head->eth.h_dest, agent->mac, ETH_ALEN);
+	__builtin_memcpy(head->eth.h_source, agent->mac, ETH_ALEN);
+	head->eth.h_proto = bpf_htons(ETH_P_IP);
+	head->agent.ifindex = bpf_htons(pkt->vif);
+	head->agent.vrf = bpf_htons(pkt->vrf);
+	head->agent.cmd = bpf_htons(reason);
+	head->agent.param = bpf_htonl(param);
+	return bpf_skb_store_bytes(skb, 0, head, sizeof(*head), 0) ? -1 : 0;
 }
 
 /* Sends the packet to the agent; it is gone afterwards. */
