@@ -21,6 +21,7 @@ from vrouter.agent.services.base import (
     Action,
     ForgetAddress,
     ForgetMac,
+    HearGroups,
     LearnAddress,
     LearnMac,
 )
@@ -47,7 +48,10 @@ class Learner:
         return self._tables.core
 
     def act(self, action: Action) -> None:
-        """Carry out one of the four actions of learning."""
+        """Carry out one of the actions of learning."""
+        if isinstance(action, HearGroups):
+            self._tables.hear_groups(action.vif, action.version, action.macs)
+            return
         with self._core.lock():
             match action:
                 case LearnMac():

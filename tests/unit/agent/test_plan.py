@@ -25,6 +25,7 @@ from vrouter.agent.desired.records import AddressPair, Network, Record, StaticRo
 from vrouter.agent.facade import Rejected
 from vrouter.agent.facts import Device, KernelRoute
 from vrouter.agent.plan.entries import Diff, Entries, PlannedMac, PlannedRoute, compare
+from vrouter.agent.plan.networks import MOST_GROUPS
 from vrouter.agent.plan.numbers import (
     BROADCAST,
     NH_AGENT,
@@ -34,6 +35,7 @@ from vrouter.agent.plan.numbers import (
     NH_VHOST,
     ROUTER_MAC,
 )
+from vrouter.agent.plan.planner import GROUPS
 from vrouter.dpcore.errors import Refused
 from vrouter.dpcore.names import Family, NhFlag, NhType, RouteFlag, VifFlag
 from vrouter.dpcore.records import Source
@@ -335,3 +337,43 @@ def test_a_neighbours_new_mac_reaches_its_tunnels() -> None:
     diff = made.planner.replan(made.planner.of_fabric()).diff
     assert len(diff.put.nexthop) == 5 and not any(diff.delete.values())
     assert all(one.rewrite.startswith(other) for one in diff.put.nexthop.values())
+
+
+def test_groups_that_were_joined() -> None:
+    """Each has a pair of composites; members here, and the other hosts."""
+    made = rig("tap1", "tap2")
+    network = msgspec.structs.replace(BLUE, igmp=True)
+    made.change(network, FAR_HOST, interface(1), interface(2), membership())
+    vifs = [made.ids.get("vif", f"interface/vm{number}") for number in (1, 2)]
+    macs = [bytes((1, 0, 0x5E, 1, 1, number)) for number in range(70)]
+    assert vifs[0] is not None and vifs[1] is not None
+    made.facts.groups = {(vifs[0], 4): frozenset(macs[1:3]), (vifs[1], 4): frozenset(macs[1:2])}
+    made.planner.replan([(GROUPS, "blue")])
+    assert {mac: members(made, mac) for mac in macs[:4]} == {
+        macs[0]: None,
+        macs[1]: (["vm1", "vm2"], 1),
+        macs[2]: (["vm1"], 1),
+        macs[3]: None,
+    }
+    before = entry_of(made, macs[2])
+    made.facts.groups[vifs[1], 4] = frozenset(macs)
+    made.planner.replan([(GROUPS, "blue")])
+    assert entry_of(made, macs[2]) == before, "who has a pair keeps it"
+    assert sum(members(made, mac) is not None for mac in macs) == MOST_GROUPS
+    made.change(msgspec.structs.replace(network, igmp=False))
+    assert not any(members(made, mac) for mac in macs)
+
+
+def entry_of(made: Rig, mac: bytes) -> PlannedMac | None:
+    vrf = made.ids.get("VRF", "network/blue")
+    return made.planner.wanted().bridge.get((vrf or 0, mac))
+
+
+def members(made: Rig, mac: bytes) -> tuple[list[str], int] | None:
+    """Who here gets what is sent to a group, and how many other hosts; None: it has no entry."""
+    entry, planned = entry_of(made, mac), made.planner.wanted()
+    if entry is None:
+        return None
+    local, remote = (planned.nexthop[one.nh] for one in planned.nexthop[entry.nh].members)
+    owners = [made.ids.owner("nexthop", one.nh) or "" for one in local.members]
+    return [one.split("/")[1] for one in owners], len(remote.members)

@@ -39,6 +39,7 @@ from tests.unit.services.rig import (
     same_sums,
 )
 
+from vrouter.agent.services.base import HearGroups
 from vrouter.agent.services.membership import GROUPS_PER_PORT, SOURCES_PER_GROUP
 from vrouter.agent.services.wire import igmp
 
@@ -263,3 +264,50 @@ def test_mld() -> None:
 )
 def test_mld_that_is_not_taken(packet: Any, result: str) -> None:
     assert results(Rig().send(packet)) == [f"mld: {result}"]
+
+
+def told(actions: Any) -> list[tuple[int, int, list[str]]]:
+    return [
+        (one.vif, one.version, sorted(mac.hex(":") for mac in one.macs))
+        for one in actions
+        if isinstance(one, HearGroups)
+    ]
+
+
+def test_what_a_port_joins_is_told_once_a_second_at_most() -> None:
+    rig = Rig()
+    rig.up(PORT1, 0.0)
+    assert told(rig.send(old(0x16, "239.1.1.1"), now=1.0)) == [(1, 4, ["01:00:5e:01:01:01"])]
+    assert not told(rig.send(old(0x16, "239.1.1.1"), now=1.1)), "no news"
+    assert not told(rig.send(old(0x16, "239.1.1.2"), now=1.2)), "too soon"
+    both = ["01:00:5e:01:01:01", "01:00:5e:01:01:02"]
+    assert told(rig.tick(2.0)) == [(1, 4, both)]
+    join = mld(ICMPv6MLReport(mladdr="ff15::7:7"))
+    assert told(rig.send(join, now=2.0)) == [(1, 6, ["33:33:00:07:00:07"])]
+    gone = rig.tick(1000.0)
+    assert sorted(told(gone)) == [(1, 4, []), (1, 6, [])]
+    assert not told(rig.tick(1001.0))
+
+
+def test_a_port_that_is_gone_wants_no_groups() -> None:
+    rig = Rig()
+    rig.up(PORT1, 0.0)
+    rig.send(old(0x16, "239.1.1.1"), now=1.0)
+    del rig.world.live[1]
+    assert told(rig.tick(3.0)) == [(1, 4, [])]
+
+
+@pytest.mark.parametrize("group", ["239.0.0.5", "224.128.0.251"])
+def test_a_mac_that_a_group_of_the_link_has_is_nobodys(group: str) -> None:
+    rig = Rig()
+    rig.up(PORT1, 0.0)
+    actions = rig.send(old(0x16, group), now=1.0)
+    assert "igmp: joined" in results(actions) and not told(actions)
+
+
+@pytest.mark.parametrize("group", ["ff15::1", "ff15::fb", "ff15::1:2", "ff02::1:ff00:1"])
+def test_a_mac_that_a_group_of_the_ipv6_link_has_is_nobodys(group: str) -> None:
+    rig = Rig()
+    rig.up(PORT1, 0.0)
+    actions = rig.send(mld(ICMPv6MLReport(mladdr=group)), now=1.0)
+    assert "mld: joined" in results(actions) and not told(actions)

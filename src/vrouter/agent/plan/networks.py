@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from vrouter.agent.desired.records import Host, Membership, Network
@@ -27,6 +27,9 @@ from vrouter.dpcore.records import Member, Nexthop
 
 # no route of the desired state leads there: groups are handled without being named
 _GROUPS = (IPv4Network("224.0.0.0/4"), IPv6Network("ff00::/8"))
+
+
+MOST_GROUPS = 64  # of a network; each is three entries of tables that are everybody's
 
 
 def vrf_of(numbers: Numbers, network: str) -> int:
@@ -118,6 +121,29 @@ def plan_tree(
     )
     for prefix in _GROUPS:
         entries.route[vrf, prefix] = PlannedRoute(routed)
+    return entries
+
+
+def plan_groups(
+    network: Network,
+    wanted: Mapping[bytes, list[str]],
+    slots: Mapping[bytes, int],
+    numbers: Numbers,
+) -> Entries:
+    """Groups that somebody here has joined: what VMs send to one goes to its members and to the
+    other hosts. wanted: names of live interfaces by the group's MAC. slots: which of the
+    network's MOST_GROUPS pairs of composites a MAC has; what has none goes to all."""
+    entries = Entries()
+    vrf = vrf_of(numbers, network.name)
+    remote = Member(nh=numbers.of(NEXTHOP, f"network/{network.name}/remote"))
+    for mac, slot in slots.items():
+        here = tuple(Member(nh=bridged_nexthop(numbers, name)) for name in sorted(wanted[mac]))
+        what = f"group/{slot}"
+        kind = NhFlag.COMPOSITE_ENCAP
+        local = _composite(entries, network, vrf, f"{what}/local", kind, here, numbers)
+        top = (Member(nh=local), remote)
+        flood = _composite(entries, network, vrf, what, NhFlag.MULTICAST, top, numbers)
+        entries.bridge[vrf, mac] = PlannedMac(flood)
     return entries
 
 

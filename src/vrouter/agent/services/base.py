@@ -106,6 +106,15 @@ class ForgetAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class HearGroups:
+    """The MACs of all groups of an IP version that are wanted behind `vif` by now."""
+
+    vif: int
+    version: int
+    macs: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Later:
     """Actions that an awaitable will give (a forwarded DNS query).
 
@@ -116,7 +125,17 @@ class Later:
     drop: Callable[[], None]
 
 
-Action = Transmit | Inject | Count | LearnMac | ForgetMac | LearnAddress | ForgetAddress | Later
+Action = (
+    Transmit
+    | Inject
+    | Count
+    | LearnMac
+    | ForgetMac
+    | LearnAddress
+    | ForgetAddress
+    | HearGroups
+    | Later
+)
 
 
 class World(Protocol):
