@@ -96,7 +96,9 @@ def test_a_network_with_a_port_and_an_endpoint() -> None:
     macs = {mac: one for (vrf, mac), one in planned.bridge.items() if vrf == vif.vrf}
     assert macs[far_mac] == PlannedMac(far, 203)
     assert macs[ROUTER_MAC] == macs[OWN_MAC] == PlannedMac(NH_L2_RECEIVE)
-    _check_tree(planned, macs[BROADCAST].nh, bridged, far)
+    groups = made.ids.get("nexthop", "interface/vm1/multicast")
+    assert groups is not None
+    _check_tree(planned, macs[BROADCAST].nh, groups, far)
     assert set(planned.mpls.values()) >= {routed, bridged, macs[BROADCAST].nh}
     assert planned.nexthop[planned.vxlan[5001]].type == NhType.VRF_TRANSLATE
 
@@ -111,10 +113,10 @@ def _check_groups(planned: Entries, nexthop: int, vif: int) -> None:
     assert planned.nexthop[member.nh].rewrite[6:12] == ROUTER_MAC
 
 
-def _check_tree(planned: Entries, top: int, bridged: int, far: int) -> None:
+def _check_tree(planned: Entries, top: int, here: int, far: int) -> None:
     assert planned.nexthop[top].flags & NhFlag.MULTICAST
     local, remote = (planned.nexthop[member.nh] for member in planned.nexthop[top].members)
-    assert [member.nh for member in local.members] == [bridged]
+    assert [member.nh for member in local.members] == [here]
     assert [(member.nh, member.label) for member in remote.members] == [(far, 501)]
 
 

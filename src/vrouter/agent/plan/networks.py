@@ -43,7 +43,8 @@ def bridged_nexthop(numbers: Numbers, interface: str) -> int:
 
 
 def group_nexthop(numbers: Numbers, interface: str) -> int:
-    """Id of the nexthop that routes to the groups of a port of this host."""
+    """Id of the nexthop by which a port of this host gets what is for many: a frame as it is, a
+    routed packet with the MAC of its group."""
     return numbers.of(NEXTHOP, f"interface/{interface}/multicast")
 
 
@@ -101,26 +102,24 @@ def plan_tree(
     takes part."""
     entries = Entries()
     vrf = vrf_of(numbers, network.name)
-    here = tuple(Member(nh=bridged_nexthop(numbers, name)) for name in sorted(ports))
+    here = tuple(Member(nh=group_nexthop(numbers, name)) for name in sorted(ports))
     there = []
     for membership, host in sorted(members, key=lambda pair: pair[0].name):
         chosen = choose(host, network, membership.flood_label)
         if chosen is not None:
             encapsulation, label = chosen
             there.append(Member(nh=tunnel(numbers, host.name, encapsulation), label=label))
-    local = _composite(entries, network, vrf, "local", NhFlag.COMPOSITE_ENCAP, here, numbers)
+    local = _composite(
+        entries, network, vrf, "local", NhFlag.COMPOSITE_ENCAP, here, numbers, Family.INET
+    )
     remote = _composite(
         entries, network, vrf, "remote", NhFlag.COMPOSITE_EVPN, tuple(there), numbers
     )
     top = (Member(nh=local), Member(nh=remote))
     flood = _composite(entries, network, vrf, "flood", NhFlag.MULTICAST, top, numbers)
     entries.bridge[vrf, BROADCAST] = PlannedMac(flood)
-    groups = tuple(Member(nh=group_nexthop(numbers, name)) for name in sorted(ports))
-    routed = _composite(
-        entries, network, vrf, "multicast", NhFlag.COMPOSITE_ENCAP, groups, numbers, Family.INET
-    )
     for prefix in _GROUPS:
-        entries.route[vrf, prefix] = PlannedRoute(routed)
+        entries.route[vrf, prefix] = PlannedRoute(local)
     return entries
 
 
