@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define VR_ABI_VERSION		2
+#define VR_ABI_VERSION		3
 
 /* ---- limits and "none" values ------------------------------------------ */
 

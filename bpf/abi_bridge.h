@@ -28,7 +28,8 @@ struct vr_bridge_key {
 struct vr_bridge_entry {
 	__u64 word;
 	struct vr_bridge_key key;
-	__u64 packets;
+	__u64 packets;		/* that went where the entry leads */
+	__u64 heard;		/* from the MAC, where senders are learnt */
 };
 
 /* indexes of `bridge` kept ready for MACs that dp-core learns; a power of two */

@@ -65,6 +65,7 @@ static __always_inline __u32 vr_learn_add(const struct vr_packet *pkt,
 	word &= (1ull << 48) - 1 | (__u64)VR_BE_LABEL_VALID << 48;
 	entry->key = *key;
 	entry->packets = 0;
+	entry->heard = 1;
 	*(volatile __u64 *)&entry->word = word | flags;
 	if (!bpf_map_update_elem(&bridge_hash, key, &index, BPF_NOEXIST))
 		return index;
@@ -99,7 +100,8 @@ static __always_inline __u32 vr_learn_move(struct vr_bridge_entry *entry, __u64 
 	return *index;
 }
 
-/* Tells the agent of a sender that is new, or has moved. Without an agent nothing is learnt. */
+/* Tells the agent of a sender that is new, or has moved. Without an agent nothing is learnt,
+ * but who is known is counted: an agent that comes back knows who still speaks. */
 __noinline int vr_learn_mac(struct __sk_buff *skb, struct vr_packet *pkt)
 {
 	struct vr_bridge_key key = {};
@@ -107,11 +109,14 @@ __noinline int vr_learn_mac(struct __sk_buff *skb, struct vr_packet *pkt)
 	__u32 index, reason;
 	__u64 word = 0;
 
-	if (!pkt || !vr_agent_get() ||
-	    bpf_skb_load_bytes(skb, ETH_ALEN, key.mac, sizeof(key.mac)) || key.mac[0] & 1)
+	if (!pkt || bpf_skb_load_bytes(skb, ETH_ALEN, key.mac, sizeof(key.mac)) || key.mac[0] & 1)
 		return 0;
 	key.vrf = pkt->vrf;
 	entry = vr_bridge_lookup(key.mac, pkt->vrf, &word);
+	if (entry)
+		__sync_fetch_and_add(&entry->heard, 1);
+	if (!vr_agent_get())
+		return 0;
 	if (entry && (VR_BE_FLAGS(word) & (VR_BE_MAC_NEW | VR_BE_MAC_MOVED) ||
 		      vr_came_from(skb, pkt, VR_BE_NH(word))))
 		return 0;

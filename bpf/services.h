@@ -6,13 +6,19 @@
 #define VR_SERVICES_H
 
 #include "bridge.h"
-#include "inet.h"
+#include "inet6.h"
 
 #define VR_PORT_DHCP_SERVER	67
 #define VR_PORT_DHCP_CLIENT	68
 #define VR_PORT_DHCP6_CLIENT	546
 #define VR_PORT_DHCP6_SERVER	547
 #define VR_PORT_BFD		3784
+
+/* RFC 2710, RFC 3810 */
+#define VR_MLD_QUERY		130
+#define VR_MLD_REPORT		131
+#define VR_MLD_DONE		132
+#define VR_MLD2_REPORT		143
 
 /*
  * The UDP header of an IP packet that is no later fragment, and has no IPv6
@@ -75,13 +81,42 @@ static __always_inline int vr_is_igmp(struct __sk_buff *skb, const struct vr_pac
 	return ip && ip->protocol == IPPROTO_IGMP;
 }
 
+static __always_inline int vr_is_mld_type(__u8 type)
+{
+	return (type >= VR_MLD_QUERY && type <= VR_MLD_DONE) || type == VR_MLD2_REPORT;
+}
+
+/*
+ * Behind whatever extension headers: whether the one with the router alert is
+ * among them is the agent's to check. A fragment is none.
+ */
+__noinline int vr_is_mld(struct __sk_buff *skb, struct vr_packet *pkt)
+{
+	struct ipv6hdr *ip6;
+	__u32 off, end;
+	__u8 type;
+	int l4;
+
+	if (!pkt || pkt->proto != bpf_htons(ETH_P_IPV6))
+		return 0;
+	ip6 = vr_inet6_header(skb, pkt->l3);
+	if (!ip6)
+		return 0;
+	off = pkt->l3 + sizeof(*ip6);
+	end = off + bpf_ntohs(ip6->payload_len);
+	l4 = vr_inet6_l4(skb, off, ip6->nexthdr);
+	off = (__u32)l4 >> 8;
+	return (l4 & 0xff) == IPPROTO_ICMPV6 && off < end &&
+	       !bpf_skb_load_bytes(skb, off, &type, 1) && vr_is_mld_type(type);
+}
+
 /* Is this for the agent, on a vif with these flags? */
-static __always_inline int vr_is_service(struct __sk_buff *skb, const struct vr_packet *pkt,
+static __always_inline int vr_is_service(struct __sk_buff *skb, struct vr_packet *pkt,
 					 __u32 flags)
 {
 	if (flags & VIF_FLAG_DHCP && vr_is_dhcp_request(skb, pkt) && !vr_floods_dhcp(skb, pkt))
 		return 1;
-	return flags & VIF_FLAG_IGMP && vr_is_igmp(skb, pkt);
+	return flags & VIF_FLAG_IGMP && (vr_is_igmp(skb, pkt) || vr_is_mld(skb, pkt));
 }
 
 /* A packet that the agent injects may be a probe of the way that it takes. */

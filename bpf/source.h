@@ -23,10 +23,8 @@ struct {
 	__type(value, __u32);
 } sources SEC(".maps");
 
-#define VR_MLD_REPORT		131
 #define VR_ND_RA		134
 #define VR_ND_REDIRECT		137
-#define VR_MLD2_REPORT		143
 
 #define VR_EXT_HEADERS		6	/* more are taken for an attempt to hide */
 

@@ -50,6 +50,8 @@ missing_for_tests() {
     have dig || echo bind9-dnsutils
     have rdisc6 || echo ndisc6
     have ifup || echo ifupdown
+    # a peer of BFD sessions
+    have bird || echo bird2
     # containers by CNI, and what to compare with
     have podman || echo podman
     have runc || echo runc

@@ -21,7 +21,7 @@ from tests.model.const import Drop, Trap
 from tests.model.state import mac
 
 from . import states as s
-from .frames import FAR_IP, OTHER_IP, eth, ip, reply, request, text, trapped, vxlan
+from .frames import FAR_IP, OTHER_IP, eth, ip, reply, request, tag, text, trapped, vxlan
 from .frames6 import OTHER_IP6, na, vxlan6
 from .table import Case, drop, rows, trap, trap_copy, tx
 
@@ -32,10 +32,12 @@ NEW, FAR_NEW, SOON_GROUP = (mac(f"02:aa:00:00:00:0{last}") for last in range(1, 
 GROUP = mac("03:aa:00:00:00:01")
 
 
-def of(src: bytes, vif: int = s.LEARNER) -> Case:
+def of(src: bytes, vif: int = s.LEARNER, tags: tuple[Packet, ...] = ()) -> Case:
     """A frame to vm2 of which nothing is told."""
-    frame = eth(s.VM2_MAC, src, ip("10.1.1.2"))
-    return tx("", vif, frame, s.VM2, frame, L2, TO_VM2).with_agent()
+    frame = eth(s.VM2_MAC, src, *tags, ip("10.1.1.2"))
+    case = tx("", vif, frame, s.VM2, frame, L2, TO_VM2).with_agent()
+    counted = vif == s.LEARNER and not src[0] & 1
+    return replace(case, heard=((B, src),) if counted else ())
 
 
 def told(name: str, case: Case, reason: Trap, vif: int, inside: bytes) -> Case:
@@ -48,6 +50,8 @@ def named(name: str, case: Case) -> Case:
     return replace(case, name=name)
 
 
+# the kernel notes one after the other beside the frame
+TAGS = ((tag(),), (tag(), tag()), (tag(), tag(), tag()))
 FRAME = of(NEW).frame
 MOVED = of(s.VM1_MAC).frame
 INSIDE = eth(s.VM2_MAC, FAR_NEW, ip("10.1.1.2"))
@@ -60,7 +64,8 @@ def by_tunnel(inside: bytes, source: str = FAR_IP) -> Case:
 
 def by(frame: bytes, inside: bytes) -> Case:
     counts = ((0, "receives"), (B, "vrf_translates"), *L2)
-    return tx("", s.FABRIC, frame, s.VM2, inside, counts, TO_VM2).with_agent()
+    case = tx("", s.FABRIC, frame, s.VM2, inside, counts, TO_VM2).with_agent()
+    return replace(case, heard=((B, inside[6:12]),))
 
 
 BY_TUNNEL = by_tunnel(INSIDE)
@@ -71,6 +76,11 @@ AT_HOME = eth(s.VM2_MAC, s.REMOTE_MAC, ip("10.1.1.2"))
 
 MACS = [
     told("a sender that nobody knows", of(NEW), Trap.MAC_LEARN, s.LEARNER, FRAME),
+    *(
+        told(f"likewise, behind {len(tags)} tags", one, Trap.MAC_LEARN, s.LEARNER, one.frame)
+        for tags in TAGS
+        for one in [of(mac(f"02:aa:00:00:01:0{len(tags)}"), tags=tags)]
+    ),
     named("its second frame", of(NEW)),
     named("it is not moved before the agent has placed it", of(NEW, s.VM1)),
     told("a sender of another vif", of(s.VM1_MAC), Trap.MAC_MOVE, s.LEARNER, MOVED),
@@ -104,7 +114,11 @@ MACS = [
         MOVED6,
     ),
 ]
-HEADLESS = [replace(of(NEW), name="no agent: nothing is learnt").headless()]
+HEADLESS = [
+    replace(of(NEW), name="no agent: nothing is learnt", heard=()).headless(),
+    named("no agent: who is known is counted", of(s.IN_LEARNER)).headless(),
+    named("no agent: nor has anybody moved", of(s.VM1_MAC)).headless(),
+]
 
 KNOWN = reply(s.VM2_MAC, "10.1.1.2")
 OTHER_MAC = reply(s.VM2_MAC, "10.1.1.2", sha=s.VM2_MAC)

@@ -4,7 +4,19 @@
 from __future__ import annotations
 
 from scapy.layers.inet import ICMP, IP, UDP
-from scapy.layers.inet6 import IPv6
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6MLDMultAddrRec,
+    ICMPv6MLDone,
+    ICMPv6MLQuery,
+    ICMPv6MLReport,
+    ICMPv6MLReport2,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    RouterAlert,
+)
 from scapy.layers.l2 import GRE
 from scapy.packet import Packet, Raw
 
@@ -53,6 +65,20 @@ def plain(name: str, *layers: Packet, src: bytes = s.VM1_MAC, vif: int = s.SERVE
 V6 = IPv6(src="fe80::1", dst="ff02::1:2")
 IGMP_REPORT = IP(src="10.1.1.1", dst="224.0.0.22", proto=2) / Raw(b"\x22" + bytes(15))
 IGMP_QUERY = IP(src="10.1.1.1", dst="224.0.0.1", proto=2) / Raw(b"\x11" + bytes(7))
+V6_GROUP = IPv6(src="fe80::1", dst="ff02::16", hlim=1)
+ROUTER_ALERT = IPv6ExtHdrHopByHop(options=[RouterAlert()])
+MLD_REPORT = ICMPv6MLReport2(records=[ICMPv6MLDMultAddrRec(dst="ff15::1", rtype=4)])
+OUTSIDE = (
+    IPv6(src="fe80::1", dst="ff02::16", hlim=1, plen=8)
+    / IPv6ExtHdrHopByHop(nh=58, options=[RouterAlert()])
+    / Raw(b"\x8f" + bytes(27))
+)
+MLD = {
+    "MLD query": ICMPv6MLQuery(),
+    "MLDv1 report": ICMPv6MLReport(mladdr="ff15::1"),
+    "MLD done": ICMPv6MLDone(mladdr="ff15::1"),
+    "MLDv2 report": MLD_REPORT,
+}
 
 SERVICES = [
     *served("DHCP", dhcp()),
@@ -60,6 +86,14 @@ SERVICES = [
     *served("DHCPv6", V6 / UDP(sport=546, dport=547)),
     *served("IGMP", IGMP_REPORT, dst=s.GROUP),
     *served("IGMP query", IGMP_QUERY, dst=s.VM2_MAC),
+    *(case for name, layer in MLD.items() for case in served(name, V6_GROUP, ROUTER_ALERT, layer)),
+    *served("MLD to one host", V6_GROUP, ROUTER_ALERT, MLD_REPORT, dst=s.VM2_MAC),
+    *served("MLD without router alert", V6_GROUP, MLD_REPORT),
+    *served("MLD behind two headers", V6_GROUP, ROUTER_ALERT, IPv6ExtHdrDestOpt(), MLD_REPORT),
+    plain("MLD in a fragment", V6_GROUP, ROUTER_ALERT, IPv6ExtHdrFragment(m=1), MLD_REPORT),
+    plain("MLD that the length leaves out", OUTSIDE),
+    plain("ICMPv6 that is no MLD", V6_GROUP, ROUTER_ALERT, ICMPv6EchoRequest()),
+    plain("MLD on a vif that does not trap it", V6_GROUP, ROUTER_ALERT, MLD_REPORT, vif=s.VM1),
     plain("DHCP of a server is not a request", dhcp(67, 68)),
     plain("DHCP, a later fragment", dhcp(frag=4) / Raw(b"x" * 8)),
     plain("DHCP that is flooded by its sender's entry", dhcp(), src=s.FLOODS_DHCP),

@@ -262,7 +262,7 @@ def udp6(r: random.Random, src: bytes) -> tuple[int, bytes]:
 
 def icmp6(r: random.Random, src: bytes) -> tuple[int, bytes]:
     """Neighbour discovery, MLD and the rest of ICMPv6."""
-    kind = r.choice((128, 131, 133, 134, 135, 135, 136, 136, 137, 143))
+    kind = r.choice((128, 130, 131, 132, 133, 134, 135, 135, 136, 136, 137, 143))
     body = struct.pack("!BBHI", kind, 0, 0, 0)
     if kind in (135, 136, 137):
         body += r.choice((src, r.choice(ADDRESSES6)))
@@ -326,9 +326,10 @@ def served(r: random.Random) -> bytes:
     """What a vif may trap, and what is like it."""
     source = r.choice((s.VM1_MAC, s.FLOODS_DHCP, r.choice(MACS)))
     target = r.choice((BROADCAST, s.GROUP, s.GATEWAY, r.choice(MACS)))
-    kind = r.randrange(4)
-    if kind == 3:
-        proto, data = udp6(r, bytes(16))
+    kind = r.randrange(5)
+    if kind >= 3:
+        inner = udp6(r, bytes(16)) if kind == 3 else extended(r, *icmp6(r, bytes(16)))
+        proto, data = inner
         head = struct.pack("!IHBB", 6 << 28, len(data), proto, 255)
         return ether(target, source, 0x86DD) + head + r.randbytes(32) + data
     proto = r.choice((2, 17, 17))

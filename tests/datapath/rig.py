@@ -172,6 +172,7 @@ class Rig:
             bridge = self.core.bridge
             entry = bridge.get(vrf, mac) if index is None else bridge.by_index(index)
             found["bridge", vrf, mac.hex()] = 0 if entry is None else entry.packets
+            found["heard", vrf, mac.hex()] = 0 if entry is None else entry.heard
         return found
 
     def _bridge_index(self, key: tuple[int, bytes]) -> int:

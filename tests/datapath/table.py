@@ -23,7 +23,7 @@ from .states import AGENT, HEADLESS, WITH_AGENT
 @dataclass(frozen=True)
 class Case:
     """One packet. `vrf`: (VRF, counter) once for each count; `bridge`: (VRF, MAC) likewise;
-    `lost`: reasons of copies that were not sent; `blamed`: the vif that drops count on.
+    `heard`: whose own entry counts it; `lost`: reasons of copies that were not sent; `blamed`: the vif that drops count on.
     `part`: the Virtual VLAN vif that the frame is of, which counts it, `taken` bytes shorter.
     `marks`: transmit queue + 1 and priority."""
 
@@ -37,6 +37,7 @@ class Case:
     copies: tuple[Copy, ...] = ()
     vrf: tuple[tuple[int, str], ...] = ()
     bridge: tuple[tuple[int, bytes], ...] = ()
+    heard: tuple[tuple[int, bytes], ...] = ()
     lost: tuple[Drop, ...] = ()
     blamed: int | None = None
     part: int | None = None
@@ -64,6 +65,8 @@ class Case:
             counts["vrf", vrf, name] += 1
         for vrf, mac in self.bridge:
             counts["bridge", vrf, mac.hex()] += 1
+        for vrf, mac in self.heard:
+            counts["heard", vrf, mac.hex()] += 1
         return counts
 
     def with_agent(self) -> Case:

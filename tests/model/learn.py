@@ -19,12 +19,17 @@ def mac(packet: Packet) -> None:
     """A sender that no entry has gets one that leads where broadcasts go; the agent is told.
 
     It is told once of one that speaks from elsewhere than its entry says. Without an agent
-    nothing is learnt.
+    nothing is learnt. Each packet of a sender that has an entry is counted there.
     """
     state, source = packet.state, packet.l2.src
-    if state.agent_silent or packet.vif_of(state.agent_vif) is None or source[0] & 1:
+    if source[0] & 1:
         return
     entry = state.bridge.get((packet.vrf, source))
+    headless = state.agent_silent or packet.vif_of(state.agent_vif) is None
+    if entry is not None or not headless:
+        packet.counters["heard", packet.vrf, source.hex()] += 1
+    if headless:
+        return
     if entry is None:
         everybody = state.bridge.get((packet.vrf, BROADCAST))
         learnt = replace(

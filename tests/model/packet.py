@@ -10,7 +10,8 @@ from .wire import AGENT_HDR, ETH_LEN, L2, TAG_LEN, ether, is_tagged, parse_l2, s
 
 Key = tuple[str | int, ...]
 """A counter's name: ("drop", reason), ("vif_drop", vif, reason), ("rx_packets", vif), rx_bytes,
-tx_packets and tx_bytes likewise, ("vrf", vrf, name), ("bridge", vrf, mac in hex)."""
+tx_packets and tx_bytes likewise, ("vrf", vrf, name), ("bridge", vrf, mac in hex),
+("heard", vrf, mac in hex)."""
 
 Built = tuple[Vif, bytes] | Drop
 """A frame and the vif that it leaves by, or why there is none."""

@@ -3,11 +3,21 @@
 
 import struct
 
-from .const import ETH_IPV4, ETH_IPV6, PROTO_IGMP, PROTO_UDP, UDP_BFD, Trap, VifFlag
+from .const import (
+    ETH_IPV4,
+    ETH_IPV6,
+    PROTO_ICMPV6,
+    PROTO_IGMP,
+    PROTO_UDP,
+    UDP_BFD,
+    Trap,
+    VifFlag,
+)
 from .packet import Packet
-from .wire import BadPacketError, parse_ipv4
+from .wire import IPV6_LEN, BadPacketError, parse_ipv4, parse_ipv6, upper_layer
 
 DHCP4, DHCP6 = (68, 67), (546, 547)
+MLD = (130, 131, 132, 143)
 
 
 def _udp(packet: Packet) -> bytes | None:
@@ -28,7 +38,8 @@ def _udp(packet: Packet) -> bytes | None:
 
 
 def is_service(packet: Packet) -> bool:
-    """A DHCP request, if the vif traps DHCP and the sender's is not flooded; IGMP likewise."""
+    """A DHCP request, if the vif traps DHCP and the sender's is not flooded; IGMP and MLD, if it
+    traps IGMP."""
     udp = _udp(packet)
     if packet.vif.has(VifFlag.DHCP) and udp is not None:
         wanted = DHCP4 if packet.l2.proto == ETH_IPV4 else DHCP6
@@ -36,12 +47,25 @@ def is_service(packet: Packet) -> bool:
         flooded = entry is not None and entry.flood_dhcp
         if struct.unpack_from("!HH", udp) == wanted and not flooded:
             return True
-    if not packet.vif.has(VifFlag.IGMP) or packet.l2.proto != ETH_IPV4:
+    if not packet.vif.has(VifFlag.IGMP):
         return False
     try:
-        return parse_ipv4(packet.l3_data).proto == PROTO_IGMP
+        if packet.l2.proto == ETH_IPV4:
+            return parse_ipv4(packet.l3_data).proto == PROTO_IGMP
+        return packet.l2.proto == ETH_IPV6 and _is_mld(packet)
     except BadPacketError:
         return False
+
+
+def _is_mld(packet: Packet) -> bool:
+    """Behind extension headers too. BadPacketError without a valid IPv6 header."""
+    ip = parse_ipv6(packet.l3_data)
+    start = packet.l2.length + IPV6_LEN
+    upper = upper_layer(packet.frame, start, ip.next_header)
+    if upper is None or upper[0] != PROTO_ICMPV6:
+        return False
+    message = packet.frame[upper[1] : start + ip.payload_len]
+    return message[:1] != b"" and message[0] in MLD
 
 
 def agent_reason(packet: Packet) -> tuple[Trap, int]:

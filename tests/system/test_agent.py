@@ -12,6 +12,8 @@ import pytest
 from tests.system import agents as helper
 from tests.system.helpers import unique
 from tests.system.test_stages import MAC, STATS, links, run, vifs
+from vrouter.agent.plan.entries import PlannedMac
+from vrouter.agent.plan.numbers import NH_L2_RECEIVE
 from vrouter.dpcore.errors import Refused, VrouterError
 from vrouter.dpcore.instance import find_instance
 from vrouter.host import netns, vhost
@@ -61,6 +63,8 @@ def stage_three(lab: Lab) -> None:
         if vif["Type"] != "Stats":
             del vif["Ref"]  # how many entries name a nexthop is our own
     assert found == {**STAGE_3, **STATS}
+    nic = (0, bytes(int(part, 16) for part in MAC.split(":")))
+    assert helper.tables(lab, "h1").bridge == {nic: PlannedMac(NH_L2_RECEIVE)}
     pkt0 = links(lab)["pkt0"]
     assert (pkt0["mtu"], pkt0["txqlen"], pkt0["link_type"]) == (1500, 1000, "ether")
     assert "UP" in pkt0["flags"]

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.igmp import IGMPv3_MQ
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import (
+    ICMPv6MLQuery2,
     ICMPv6ND_NA,
     ICMPv6ND_RA,
     ICMPv6NDOptDstLLAddr,
@@ -38,6 +40,8 @@ from tests.system.service_clients import (
     running,
     udhcpc,
 )
+from vrouter.api import client as api_client
+from vrouter.dpcore.instance import find_instance
 from vrouter.host import netns
 from vrouter.lab import agents, build, node, topology
 from vrouter.lab.topology import Lab
@@ -322,6 +326,42 @@ def test_igmp_is_heard_and_not_flooded(vm1_with_addresses: Lab) -> None:
         assert "239.7.7.7" in [one[IGMPv3_MQ].gaddr for one in asked if IGMPv3_MQ in one]
         heard = [one for one in other.received(0.5) if one[6:12].hex(":") == VM1]
         assert not [one for one in heard if one[23:24] == b"\x02" and one[12:14] == b"\x08\0"]
+
+
+def remembered(lab: Lab, service: str) -> list[dict[str, Any]]:
+    """What h1's agent remembers beside the desired state."""
+    socket_path = str(find_instance(lab.instance("h1")).run_dir / "api.sock")
+    status, answer = api_client.call(socket_path, "GET", "/v1/status")
+    assert status == 200, answer
+    return list(answer["remembered"].get(service, []))
+
+
+def test_mld_is_heard_and_not_flooded(vm1_with_addresses: Lab) -> None:
+    """A socket joins a group, and leaves it."""
+    lab = vm1_with_addresses
+    group = "ff15::7:7:7"
+
+    def join() -> socket.socket:
+        one = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        request = socket.inet_pton(socket.AF_INET6, group) + struct.pack(
+            "@I", socket.if_nametoindex("eth0")
+        )
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
+        return one
+
+    def known() -> list[dict[str, Any]]:
+        return [one for one in remembered(lab, "mld") if one["group"] == group]
+
+    with Wire(lab, "vm2") as other, Wire(lab, "vm1") as own:
+        with netns.run(lab.netns("vm1"), join):
+            wait_until(lambda: bool(known()))
+            (row,) = known()
+            assert helper.tables(lab, "h1").vif[row["vif"]].name == lab.vm("vm1").tap
+        wait_until(lambda: not known(), seconds=15)
+        asked = [Ether(one) for one in own.received(0.5)]
+        assert group in [one[ICMPv6MLQuery2].mladdr for one in asked if ICMPv6MLQuery2 in one]
+        heard = [one for one in other.received(0.5) if one[6:12].hex(":") == VM1]
+        assert not [one for one in heard if one[54:56] == b"\x3a\0"], "behind hop-by-hop"
 
 
 def test_the_agent_is_killed_and_a_lease_is_renewed_by_the_next(lab: Lab, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from vrouter.dpcore.errors import (
 )
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.maps import ArrayMap, open_map
+from vrouter.dpcore.names import ABI_VERSION
 from vrouter.dpcore.sizes import SMALL, Sizes
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -71,7 +72,7 @@ def test_first_contents(instance: Instance) -> None:
     types = Btf.from_object(objects.OBJECT)
     with array(instance, "config") as config:
         fields = types.layout("vr_config").unpack(config.get(0))
-    assert fields["abi_version"] == 2
+    assert fields["abi_version"] == ABI_VERSION
     assert fields["agent_vif"] == 65535
     assert fields["hash_seed"] != 0
     assert fields["loaded_ns"] > 0

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
+from vrouter.agent.ownership import keeping
 from vrouter.agent.plan.entries import Diff, Entries, PlannedMac, PlannedRoute, Sources, compare
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import NoSuchEntry
@@ -76,8 +77,12 @@ class Applier:
         keep: says of a MAC that is not wanted whether it was learnt.
         """
         have = self.have()
-        diff = compare(have, want)
+        kept = {idx: _kept(vif, have.vif.get(idx)) for idx, vif in want.vif.items()}
+        diff = compare(have, replace(want, vif=kept))
         _keep_addresses(diff, have, want)
+        # who copies packets by hand has a nexthop that no plan knows
+        mirrors = {one.nh for one in self.core.mirrors.items()}
+        diff.delete["nexthop"] = [one for one in diff.delete["nexthop"] if one not in mirrors]
         if keep is not None:
             diff.delete["bridge"] = [
                 key for key in diff.delete["bridge"] if not keep(want, key, have.bridge[key])
@@ -141,15 +146,16 @@ class Applier:
             if not _same_device(old, new) if new is not None else old.ifindex in coming:
                 self._remove_vif(idx)
         ordered = sorted(put.vif.values(), key=lambda vif: (vif.parent is not None, vif.idx))
-        self._each(ordered, lambda vif: self._vif(vif, put))
+        self._each(ordered, lambda vif: self._vif(vif, there[vif.idx], put))
         changed = [idx for idx in put.sources if idx not in put.vif]
         self._each(changed, lambda idx: self._allow(idx, put.sources[idx]))
         stays = [idx for idx in delete["sources"] if idx not in delete["vif"]]
         self._each(stays, lambda idx: self._allow(idx, None))
 
-    def _vif(self, vif: Vif, put: Entries) -> None:
+    def _vif(self, vif: Vif, before: Vif | None, put: Entries) -> None:
         vifs = self.core.vifs
         old = vifs.get(vif.idx)
+        vif = _kept(vif, old or before)
         sources = put.sources.get(vif.idx)
         if old is None and sources is not None:
             # in no VRF nothing is heard of it before it is known who may speak
@@ -276,6 +282,13 @@ def _depth(nexthop: Nexthop) -> int:
 def _same_device(old: Vif, new: Vif) -> bool:
     fields = ("type", "ifindex", "os_ifindex", "name", "parent")
     return all(getattr(old, field) == getattr(new, field) for field in fields)
+
+
+def _kept(new: Vif, old: Vif | None) -> Vif:
+    """A wanted vif with what is not the agent's of the one in its place, even if its netdevice
+    has been made anew."""
+    same = old is not None and (old.type, old.name) == (new.type, new.name)
+    return keeping(new, old) if old is not None and same else new
 
 
 def _comparable(vif: Vif) -> Vif:

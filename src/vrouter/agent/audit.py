@@ -20,6 +20,7 @@ def difference(instance: Instance) -> Diff:
         tables.load()
         tables.read_fabric()
         tables.facts.pkt0 = watch.read_device(tap.PKT0)
+        tables.read_groups()
         tables.planner.replan(tables.planner.all_units())
         return tables.difference()
     finally:

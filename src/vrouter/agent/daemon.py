@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from vrouter.agent import services, tap, watch
+from vrouter.agent.bfd import BfdSessions
 from vrouter.agent.config import Config
 from vrouter.agent.desired import load
 from vrouter.agent.desired.records import Interface, Network, Record
-from vrouter.agent.facade import Neighbour, Outcome, PortState, Rejected, Source
+from vrouter.agent.facade import BfdState, Neighbour, Outcome, PortState, Rejected, Source
 from vrouter.agent.learn import Learner
 from vrouter.agent.local import wiring
 from vrouter.agent.local.services import LocalServices
@@ -31,10 +32,11 @@ from vrouter.agent.reconcile import Reconciler
 from vrouter.agent.services import dns_forward
 from vrouter.agent.services.addresses import Addresses
 from vrouter.agent.services.base import Action, Count, Service
+from vrouter.agent.services.bfd import BfdService
 from vrouter.agent.services.dns_forward import HostForwarder
 from vrouter.agent.services.dns_resolver import Resolver
 from vrouter.agent.systemd import notify
-from vrouter.agent.world import LiveWorld
+from vrouter.agent.world import LiveWorld, mtu_of
 from vrouter.dpcore.errors import Busy, VrouterError
 from vrouter.dpcore.instance import Instance
 from vrouter.host import agent_lock
@@ -46,6 +48,9 @@ T = TypeVar("T")
 _SETTLE: Final = 0.02  # seconds: events come in crowds
 _RETRY: Final = 5.0
 _NEIGHBOURS: Final = 3  # seconds
+_SWEEP: Final = 10
+_HEARD: Final = 30
+_PART: Final = 1000  # MACs that are asked about between two other jobs of the writer
 _ETHERNET_MTU: Final = 1500
 
 
@@ -67,6 +72,7 @@ class Agent:
         self._learner: Learner | None = None
         self._pkt0: Pkt0 | None = None
         self._local: tuple[LocalServices, wiring.Handlers] | None = None
+        self._bfd: BfdSessions | None = None
         self._events: watch.Events | None = None
         self._news = watch.News()
         self._heeding: asyncio.Task[None] | None = None
@@ -95,6 +101,8 @@ class Agent:
         await self._run(tables.manage)
         limits = Limits(self.config.services.rate, self.config.services.burst)
         self._pkt0 = Pkt0(fd, self._world, packet_services, self._learn, limits)
+        bfd = next(one for one in packet_services if isinstance(one, BfdService))
+        self._bfd = BfdSessions(tables.state, bfd, self.port_state)
         self._refresh(record.name for record in list(tables.state.all(Interface)))
         self._pkt0.known(await self._run(self._learner.known))
         self._pkt0.start()
@@ -220,6 +228,7 @@ class Agent:
             seconds += 1
             if seconds % _NEIGHBOURS == 0:
                 await self._run(lambda: self.tables.manage(again=True))
+            await self._learnt(seconds)
             if not self.tables.core.is_current():
                 log.info("another dp-core has taken the place of this one")
                 await self._run(self.tables.mend)
@@ -231,6 +240,23 @@ class Agent:
             elif now - behind_since > _RETRY:
                 behind_since = 0.0
                 await self._run(self.tables.mend)
+
+    async def _learnt(self, seconds: int) -> None:
+        """What is due for learnt MACs."""
+        learner, pkt0 = self._learner, self._pkt0
+        if learner is None or pkt0 is None:
+            return
+        try:
+            if seconds % _SWEEP == 0:
+                await self._run(learner.sweep)
+            if seconds % _HEARD == 0:
+                macs = pkt0.macs()
+                for start in range(0, len(macs), _PART):
+                    part = macs[start : start + _PART]
+                    pkt0.heard(await self._run(learner.packets, part))
+        except VrouterError as error:
+            # another dp-core is just taking the place of this one
+            log.warning("learnt MACs are not looked after this time: %s", error)
 
     def _beat(self) -> None:
         """A sign of life for dp-core, which puts nothing on pkt0 three seconds after the last."""
@@ -245,6 +271,8 @@ class Agent:
             return
         for vif in self._world.refresh(names):
             self._pkt0.port_up(vif)
+        if self._bfd is not None:
+            self._bfd.configure()
 
     def _learn(self, action: Action) -> None:
         """A service has learnt something: into the tables with it, in the writer's thread."""
@@ -329,6 +357,10 @@ class Agent:
             l2_label=l2_label,
         )
 
+    def bfd_state(self, name: str) -> BfdState | None:
+        """How a BFD session is."""
+        return None if self._bfd is None else self._bfd.of(name)
+
     def status(self) -> Mapping[str, Any]:
         """Agent state for people and probes."""
         found: dict[str, Any] = {
@@ -371,9 +403,7 @@ class Agent:
 
     def mtu(self, network: Network) -> int:
         """The MTU that ports of a network are told, by DHCP or by CNI."""
-        vrf = self.tables.ids.get(VRF, f"network/{network.name}")
-        told = 0 if vrf is None or self._world is None else self._world.mtu(vrf)
-        return told or network.mtu or _ETHERNET_MTU
+        return mtu_of(network, self.tables.planner) or _ETHERNET_MTU
 
     @property
     def ready(self) -> bool:

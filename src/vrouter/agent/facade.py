@@ -64,6 +64,18 @@ class PortState:
 
 
 @dataclass(frozen=True, slots=True)
+class BfdState:
+    """A BFD session. state: "waiting" (why says for what), "down", "init" or "up"; why: of one
+    that went down. local: the address that is spoken from. seconds: in that state."""
+
+    name: str
+    state: str
+    why: str
+    local: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbour:
     """A host of the fabric. mac: as the kernel's neighbour table has it, "" while unresolved."""
 
@@ -101,6 +113,9 @@ class Facade(Protocol):
 
     def port_state(self, name: str) -> PortState | None:
         """How far an interface is real."""
+
+    def bfd_state(self, name: str) -> BfdState | None:
+        """How a BFD session is."""
 
     def status(self) -> Mapping[str, Any]:
         """Agent state for people and probes: alive since, phase, counts, pending ports."""

@@ -84,11 +84,13 @@ class Fabric:
 
 @dataclass
 class Facts:
-    """Everything. devices: by name. pkt0: None until the agent has its tap."""
+    """Everything. devices: by name. pkt0: None until the agent has its tap. groups: MACs of
+    groups that are wanted behind a vif, by (vif, IP version)."""
 
     fabric: Fabric | None = None
     pkt0: Device | None = None
     devices: dict[str, Device] = field(default_factory=dict)
+    groups: dict[tuple[int, int], frozenset[bytes]] = field(default_factory=dict)
 
 
 def service_device(vrf: int) -> str:

@@ -8,6 +8,7 @@ another MAC than its own (an allowed pair) has a nexthop of its own, which puts 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -20,15 +21,18 @@ from vrouter.agent.services.base import (
     Action,
     ForgetAddress,
     ForgetMac,
+    HearGroups,
     LearnAddress,
     LearnMac,
 )
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import NoSuchEntry
-from vrouter.dpcore.names import NhType, RouteFlag
+from vrouter.dpcore.names import BridgeFlag, NhType, RouteFlag
 from vrouter.dpcore.records import IPAddress, Nexthop, Route
 
 log: Final = logging.getLogger(__name__)
+_MARKS: Final = BridgeFlag.MAC_NEW | BridgeFlag.MAC_MOVED
+_AT_ONCE: Final = 256  # entries written in one hold of the lock
 _LEARNT: Final = RouteFlag.ARP_PROXY | RouteFlag.MAC_IP_LEARNT
 
 
@@ -37,13 +41,17 @@ class Learner:
 
     def __init__(self, tables: Reconciler) -> None:
         self._tables = tables
+        self._marked: set[tuple[int, bytes]] = set()
 
     @property
     def _core(self) -> DpCore:
         return self._tables.core
 
     def act(self, action: Action) -> None:
-        """Carry out one of the four actions of learning."""
+        """Carry out one of the actions of learning."""
+        if isinstance(action, HearGroups):
+            self._tables.hear_groups(action.vif, action.version, action.macs)
+            return
         with self._core.lock():
             match action:
                 case LearnMac():
@@ -77,6 +85,37 @@ class Learner:
                     mac, address = nexthop.rewrite[:6], route.prefix.network_address
                     found.append(LearnAddress(route.vrf, address, mac, nexthop.oif))
         return found
+
+    def packets(self, macs: Iterable[tuple[int, bytes]]) -> dict[tuple[int, bytes], int]:
+        """How many packets came from each of these MACs that is still in the tables."""
+        entries = [self._core.bridge.get(*key) for key in macs]
+        return {(one.vrf, one.mac): one.heard for one in entries if one is not None}
+
+    def sweep(self) -> int:
+        """Take away what dp-core has marked as new or moved and nobody has answered for since
+        the last call; how many. dp-core tells of a mark once: where that was not heard (a rate,
+        an agent that died), or was refused, the next packet is to be told of again.
+        """
+        there = {(one.vrf, one.mac): one for one in self._core.bridge.marked()}
+        left = self._marked & there.keys()
+        for start in range(0, len(left), _AT_ONCE):
+            with self._core.lock():
+                for key in list(left)[start : start + _AT_ONCE]:
+                    self._unmark(*key)
+        self._marked = set(there) - left
+        return len(left)
+
+    def _unmark(self, vrf: int, mac: bytes) -> None:
+        entry = self._core.bridge.get(vrf, mac)
+        if entry is None or not entry.flags & _MARKS:
+            return
+        if self._planned(vrf, "mac", mac.hex(":")):
+            self._tables.write_planned_mac(vrf, mac)
+        elif entry.flags & BridgeFlag.MAC_NEW:
+            self._core.bridge.delete(vrf, mac)
+        else:
+            flags = entry.flags & ~_MARKS
+            self._core.bridge.put(vrf, mac, entry.nh, entry.label, int(flags))
 
     def _port_nexthop(self, number: int) -> Nexthop | None:
         nexthop = self._core.nexthops.get(number)

@@ -2,7 +2,8 @@
 """pkt0's reader: traps go to the packet services, what they want done is carried out.
 
 Reads in batches when the tap is readable. A port cannot take more than its share of a
-service: a token bucket for each vif and service, counted when it drops.
+service: a token bucket for each vif and service is asked before anything else is done for a
+packet, and what it drops is counted.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from vrouter.agent import agent_hdr
+from vrouter.agent.lanes import lane
 from vrouter.agent.services.base import (
     Action,
     Count,
@@ -116,17 +118,17 @@ class Pkt0:
             return
         vif, vrf, reason, params, frame = fields
         self.reasons[reason] += 1
+        mine = lane(reason, frame)
+        if not self.limits.allow(vif, mine, now):
+            self.counts[mine, LIMITED] += 1
+            return
         trap = Trap(vif, vrf, reason, params, frame, self._world.port(vif), now)
         for service in self._services:
             try:
                 actions = service.handle(trap)
                 if actions is None:
                     continue
-                if self.limits.allow(vif, service.name, now):
-                    self.act(actions)
-                else:
-                    self.counts[service.name, LIMITED] += 1
-                    self._learn_only(actions)
+                self.act(actions)
             except Exception:
                 # what a VM sends must not end the service of the others
                 log.exception("service %s failed on a packet of vif0/%d", service.name, vif)
@@ -146,6 +148,16 @@ class Pkt0:
         now = time.monotonic()
         for service in self._services:
             service.known(learnt, now)
+
+    def macs(self) -> list[tuple[int, bytes]]:
+        """The MACs, by (vrf, mac), of which services want to know how often they spoke."""
+        return [key for service in self._services for key in service.macs()]
+
+    def heard(self, packets: Mapping[tuple[int, bytes], int]) -> None:
+        """How often some of them did by now."""
+        now = time.monotonic()
+        for service in self._services:
+            service.heard(packets, now)
 
     def remembered(self) -> dict[str, list[dict[str, str | int | float]]]:
         """What each service knows beside the desired state."""
@@ -184,18 +196,6 @@ class Pkt0:
                     task = asyncio.ensure_future(self._later(action))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
-                case _:
-                    self._learn(action)
-
-    def _learn_only(self, actions: Iterable[Action]) -> None:
-        """Of a packet above the limit: nothing is sent, but what its service has noted (a MAC, an
-        address) must not differ from the tables."""
-        for action in actions:
-            match action:
-                case Transmit() | Inject() | Count():
-                    continue
-                case Later():
-                    action.drop()
                 case _:
                     self._learn(action)
 

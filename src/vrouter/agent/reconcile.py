@@ -25,8 +25,19 @@ from vrouter.agent.desired.store import Store
 from vrouter.agent.facade import Outcome, Problem, Rejected, Source
 from vrouter.agent.facts import Device, Fabric, Facts, parse
 from vrouter.agent.plan.entries import Diff, Entries, PlannedMac
-from vrouter.agent.plan.numbers import FLOOD_LABEL, LABEL, NIC, PKT0, VHOST, VRF, spaces
-from vrouter.agent.plan.planner import FABRIC, Planner, Step, Unit
+from vrouter.agent.plan.numbers import (
+    BROADCAST,
+    FLOOD_LABEL,
+    LABEL,
+    NEXTHOP,
+    NIC,
+    PKT0,
+    VHOST,
+    VIF,
+    VRF,
+    spaces,
+)
+from vrouter.agent.plan.planner import FABRIC, GROUPS, Planner, Step, Unit
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import Refused, Reloaded, TableFull, VrouterError
 from vrouter.dpcore.instance import Instance
@@ -137,6 +148,7 @@ class Reconciler:
         if pkt0 is not None:
             self.facts.pkt0 = pkt0
         self.planner.replan(self.planner.all_units())
+        self.planner.release_groups()
         self.keep_numbers()
         diff = self.difference()
         self.applier.apply(diff)
@@ -316,6 +328,39 @@ class Reconciler:
             self._replan(units)
         self.manage()
         return units
+
+    def hear_groups(self, vif: int, version: int, macs: frozenset[bytes]) -> None:
+        """These groups are wanted behind a vif by now. They are no part of the desired state: a
+        new agent begins without, and everybody gets everything until it has heard of them."""
+        groups = self.facts.groups
+        if macs:
+            groups[vif, version] = macs
+        else:
+            groups.pop((vif, version), None)
+        owner = self.ids.owner(VIF, vif)
+        interface = self.state.get(Interface, owner.partition("/")[2]) if owner else None
+        if interface is not None:
+            self._replan([(GROUPS, interface.network)])
+
+    def read_groups(self) -> None:
+        """Take from the tables which groups an agent has heard of: to compare, not to forward."""
+        nexthops = {one.id: one for one in self.core.nexthops.items()}
+        for entry in self.core.bridge.items():
+            top = nexthops.get(entry.nh)
+            if not entry.mac[0] & 1 or entry.mac == BROADCAST or top is None or not top.members:
+                continue
+            owner = self.ids.owner(NEXTHOP, entry.nh) or ""
+            kind, _, rest = owner.partition("/")
+            name, found, slot = rest.partition("/group/")
+            if kind == Network.kind and found:
+                self.planner.slots.setdefault(name, {})[entry.mac] = int(slot)
+            local = nexthops.get(top.members[0].nh)
+            version = 4 if entry.mac[0] == 1 else 6
+            for member in local.members if local is not None else ():
+                port = nexthops.get(member.nh)
+                if port is not None and port.oif is not None:
+                    key = (port.oif, version)
+                    self.facts.groups[key] = self.facts.groups.get(key, frozenset()) | {entry.mac}
 
     def mend(self) -> None:
         """Compare and write everything anew, after something could not be written."""

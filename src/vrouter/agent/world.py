@@ -20,6 +20,19 @@ _OVER_IPV4: Final = 20 + 8 + 8 + 14
 _OVER_IPV6: Final = 40 + 8 + 8 + 14
 
 
+def mtu_of(network: Network | None, planner: Planner) -> int:
+    """The MTU that ports of a network are told, by DHCP, router advertisements and CNI: its own,
+    else what fits the fabric behind the widest encapsulation. 0: the fabric's is not known."""
+    if network is not None and network.mtu:
+        return network.mtu
+    fabric = planner.facts.fabric
+    nic = None if fabric is None else planner.facts.devices.get(fabric.nic.name)
+    if fabric is None or nic is None or not nic.mtu:
+        return 0
+    over_ipv6 = fabric.source(4) is None or any(one.version == 6 for one in planner.tunnel_ends())
+    return nic.mtu - (_OVER_IPV6 if over_ipv6 else _OVER_IPV4)
+
+
 class LiveWorld:
     """The ports that are live, kept current by the daemon, and the objects behind them."""
 
@@ -50,14 +63,7 @@ class LiveWorld:
 
     def mtu(self, vrf: int) -> int:
         """What VMs of a VRF are told is their MTU."""
-        network = self.network(vrf)
-        if network is not None and network.mtu:
-            return network.mtu
-        fabric = self._planner.facts.fabric
-        nic = None if fabric is None else self._planner.facts.devices.get(fabric.nic.name)
-        if fabric is None or nic is None or not nic.mtu:
-            return 0
-        return nic.mtu - (_OVER_IPV4 if fabric.source(4) is not None else _OVER_IPV6)
+        return mtu_of(self.network(vrf), self._planner)
 
     def addresses_of(self, network: str, hostname: str) -> Sequence[IPAddress]:
         """The addresses in a network of the VMs of that host name. An endpoint's is its name."""

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from vrouter.agent.desired import load
-from vrouter.agent.desired.records import KINDS, Interface, Record
-from vrouter.agent.facade import Facade, Outcome, Problem, Rejected
+from vrouter.agent.desired.records import KINDS, Bfd, Interface, Record
+from vrouter.agent.facade import BfdState, Facade, Outcome, PortState, Problem, Rejected
 from vrouter.api import bodies
 from vrouter.api.errors import ApiError, json_response
 from vrouter.api.ports import Ports
@@ -63,7 +63,11 @@ class DesiredApi:
         record: dict[str, Any] = {"name": one.name, **msgspec.to_builtins(one)}
         if not _flag(request, "state"):
             return record
-        state = self._facade.port_state(one.name) if isinstance(one, Interface) else None
+        state: PortState | BfdState | None = None
+        if isinstance(one, Interface):
+            state = self._facade.port_state(one.name)
+        elif isinstance(one, Bfd):
+            state = self._facade.bfd_state(one.name)
         source = self._facade.source(one.kind, one.name)
         return {"record": record, "source": source, "state": state}
 

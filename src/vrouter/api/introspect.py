@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from vrouter.agent.desired.records import KINDS, Interface
+from vrouter.agent.desired.records import KINDS, Bfd, Interface
 from vrouter.agent.facade import Facade
 from vrouter.api import bodies, metrics, tables
 from vrouter.api.errors import ApiError, json_response
@@ -232,6 +232,9 @@ class Introspect:
             entry["state"] = state
             if state is not None and state.vif is not None:
                 entry["links"] = {"interface": f"/interfaces/{state.vif}"}
+        elif isinstance(one, Bfd):
+            entry["state"] = self._facade.bfd_state(one.name)
+            entry["links"] = {"interface": "/desired/interface"}
         return entry
 
     async def _metrics(self, request: Request) -> Response:

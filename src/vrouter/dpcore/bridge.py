@@ -54,6 +54,7 @@ class BridgeTable:
         self._word_at = _aligned(entry.fields["word"].offset)
         self._key_at = _aligned(entry.fields["key"].offset)
         self._packets_at = _aligned(entry.fields["packets"].offset)
+        self._heard_at = _aligned(entry.fields["heard"].offset)
         self._spare = home.words("bridge_spare")
 
     def get(self, vrf: int, mac: bytes) -> BridgeEntry | None:
@@ -72,7 +73,11 @@ class BridgeTable:
             return None
         start = (at + self._key_at) * 8
         entry = self._entry(bytes(self._bytes[start : start + 8]), word, index)
-        return replace(entry, packets=self._words[at + self._packets_at])
+        return replace(
+            entry,
+            packets=self._words[at + self._packets_at],
+            heard=self._words[at + self._heard_at],
+        )
 
     def put(
         self, vrf: int, mac: bytes, nh: int, label: int | None = None, flags: int = 0
@@ -163,6 +168,14 @@ class BridgeTable:
         found = [self.by_index(_index(value)) for _, value in self._hash.items()]
         entries = [entry for entry in found if entry and vrf in (None, entry.vrf)]
         yield from sorted(entries, key=lambda entry: (entry.vrf, entry.mac))
+
+    def marked(self) -> list[BridgeEntry]:
+        """Entries that dp-core has marked as new or moved, which nobody has written since."""
+        marks = int(BridgeFlag.MAC_NEW | BridgeFlag.MAC_MOVED) << (_NH_BITS + _LABEL_BITS)
+        words = self._words[self._word_at :: self._step]
+        found = [index for index, word in enumerate(words) if word & marks]
+        entries = [self.by_index(index) for index in found]
+        return [entry for entry in entries if entry is not None]
 
     @property
     def limit(self) -> int:
@@ -298,6 +311,7 @@ class BridgeTable:
         self._words[at + self._word_at] = 0
         self._words[at + self._key_at] = int.from_bytes(key, sys.byteorder)
         self._words[at + self._packets_at] = 0
+        self._words[at + self._heard_at] = 0
         self._words[at + self._word_at] = word
 
 

@@ -31,7 +31,10 @@ _PRIVATE: Final = frozenset({AGAIN})
 # ring buffers, and the struct of their records
 _RINGS: Final = {"events": "vr_event", "test_copies": "vr_test_copy"}
 # counters of dp-core in tables that are not per CPU (those are counters all through)
-_COUNTERS: Final[dict[str, tuple[str, ...]]] = {"vif_drops": ("count",), "bridge": ("packets",)}
+_COUNTERS: Final[dict[str, tuple[str, ...]]] = {
+    "vif_drops": ("count",),
+    "bridge": ("packets", "heard"),
+}
 # slot tables, and where it stands which slots are in use
 _RETIRE: Final = {
     "vif_slots": "vif_retire",

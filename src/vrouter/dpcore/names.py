@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .btf import Btf
 
 # Preprocessor constants leave no trace in BTF: a unit test compares these with abi.h.
-ABI_VERSION: Final = 2
+ABI_VERSION: Final = 3
 MAX_VIFS: Final = 4352
 VIF_NONE: Final = 0xFFFF
 VRF_NONE: Final = 0xFFFF

@@ -180,7 +180,7 @@ class Route:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BridgeEntry:
     """Where a MAC of a VRF is. index: its place in the table (given by it); packets:
-    how many it has matched."""
+    how many it has matched; heard: how many came from the MAC, where senders are learnt."""
 
     vrf: int
     mac: bytes
@@ -189,6 +189,7 @@ class BridgeEntry:
     flags: BridgeFlag = NO_BRIDGE_FLAGS
     index: int = 0
     packets: int = 0
+    heard: int = 0
 
 
 class _Sums:

@@ -15,7 +15,16 @@ from vrouter.dpcore.errors import Refused, UsageError, VrouterError
 from vrouter.dpcore.instance import find_instance
 from vrouter.tools.common import EXIT_OK, emit_json, emit_lines, report
 
-KINDS = ("network", "interface", "host", "endpoint", "membership", "route", "link-local")
+KINDS = (
+    "network",
+    "interface",
+    "host",
+    "endpoint",
+    "membership",
+    "route",
+    "link-local",
+    "bfd",
+)
 _REFUSED = 3
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "network": ("vni", "forwarding", "subnets"),
@@ -25,7 +34,9 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "membership": ("network", "host", "flood_label"),
     "route": ("network", "prefix", "next_hop", "host"),
     "link-local": ("address", "port", "target", "target_port", "metadata"),
+    "bfd": ("interface", "peer", "min_tx", "min_rx", "multiplier"),
 }
+_LIVE = ("interface", "bfd")  # kinds whose objects have a state
 
 
 def add_arguments(commands: Any, command: Callable[..., Any]) -> None:
@@ -134,11 +145,11 @@ def _get(args: argparse.Namespace) -> None:
 def _table(kind: str, found: list[dict[str, Any]]) -> Iterator[str]:
     columns = _COLUMNS[kind]
     rows = [["NAME", *(one.upper() for one in columns), "SOURCE"]]
-    rows[0] += ["STATE"] if kind == "interface" else []
+    rows[0] += ["STATE"] if kind in _LIVE else []
     for one in found:
         record = one["record"]
         row = [record["name"], *(_cell(record.get(key)) for key in columns), one["source"] or "-"]
-        rows.append([*row, _state(one["state"])] if kind == "interface" else row)
+        rows.append([*row, _state(one["state"])] if kind in _LIVE else row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(
@@ -157,6 +168,8 @@ def _cell(value: Any) -> str:
 def _state(state: dict[str, Any] | None) -> str:
     if state is None:
         return "unknown"
+    if "active" not in state:
+        return f"{state['state']}: {state['why']}" if state["why"] else str(state["state"])
     return f"active, vif0/{state['vif']}" if state["active"] else f"waiting: {state['why']}"
 
 
@@ -171,8 +184,9 @@ def _details(one: dict[str, Any]) -> Iterator[str]:
     yield f"{'source':<28}{one['source'] or '-'}"
     if one["state"] is not None:
         yield f"{'state':<28}{_state(one['state'])}"
-        for key in ("vrf", "label", "l2_label"):
-            yield f"{key:<28}{_cell(one['state'][key])}"
+        for key in ("vrf", "label", "l2_label", "local", "seconds"):
+            if key in one["state"]:
+                yield f"{key:<28}{_cell(one['state'][key])}"
 
 
 def _delete(args: argparse.Namespace) -> None:

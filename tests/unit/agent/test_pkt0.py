@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pytest
 from tests.model.wire import AGENT_HDR, ether
 
 from vrouter.agent import agent_hdr
+from vrouter.agent.lanes import OTHER
 from vrouter.agent.pkt0 import FAILED, LIMITED, UNKNOWN, Limits, Pkt0
 from vrouter.agent.plan.numbers import ROUTER_MAC
 from vrouter.agent.services.base import Action, Count, ForgetMac, Inject, Port, Transmit, Trap
@@ -48,12 +49,19 @@ class Answers:
     reason: int
     actions: tuple[Action, ...] = ()
     seen: list[Trap] = field(default_factory=list)
+    told: dict[tuple[int, bytes], int] = field(default_factory=dict)
 
     def handle(self, trap: Trap) -> Iterable[Action] | None:
         if trap.reason != self.reason:
             return None
         self.seen.append(trap)
         return self.actions
+
+    def macs(self) -> Iterable[tuple[int, bytes]]:
+        return ((3, FRAME[:6]),) if self.reason == 4 else ()
+
+    def heard(self, packets: Mapping[tuple[int, bytes], int], now: float) -> None:
+        self.told = dict(packets)
 
     def tick(self, now: float) -> Iterable[Action]:
         return ()
@@ -117,11 +125,12 @@ def test_a_port_has_its_share_and_no_other_pays_for_it(pipe: tuple[int, int]) ->
     for _ in range(20):
         pkt0.take(trapped(vif=7), 1.0)
     pkt0.take(trapped(vif=8), 1.0)
-    assert pkt0.counts == {("one", "answered"): 6, ("one", LIMITED): 15}
+    assert pkt0.counts == {("one", "answered"): 6, (OTHER, LIMITED): 15}
+    assert len(one.seen) == 6, "what is above the rate costs no service's time"
     pkt0.take(trapped(vif=7), 1.25)  # two tokens came in the meantime
     pkt0.take(trapped(vif=7), 1.25)
     pkt0.take(trapped(vif=7), 1.25)
-    assert pkt0.counts == {("one", "answered"): 8, ("one", LIMITED): 16}
+    assert pkt0.counts == {("one", "answered"): 8, (OTHER, LIMITED): 16}
 
 
 def test_one_that_breaks_is_counted_and_the_next_packet_is_served(pipe: tuple[int, int]) -> None:
@@ -129,3 +138,11 @@ def test_one_that_breaks_is_counted_and_the_next_packet_is_served(pipe: tuple[in
     pkt0.take(trapped(), 1.0)
     pkt0.take(trapped(), 1.0)
     assert pkt0.counts["bad", FAILED] == 2
+
+
+def test_who_asks_for_macs_is_told_how_often_they_spoke(pipe: tuple[int, int]) -> None:
+    one = Answers("one", 4)
+    pkt0, _ = served(pipe[1], Answers("other", 9), one)
+    assert pkt0.macs() == [(3, FRAME[:6])]
+    pkt0.heard({(3, FRAME[:6]): 12})
+    assert one.told == {(3, FRAME[:6]): 12}

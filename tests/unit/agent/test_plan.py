@@ -33,6 +33,7 @@ from vrouter.agent.facade import Rejected
 from vrouter.agent.facts import Device, KernelRoute, service_device, service_vrf
 from vrouter.agent.plan.entries import Diff, Entries, PlannedMac, PlannedRoute, compare
 from vrouter.agent.plan.local import SERVICE_MAC
+from vrouter.agent.plan.networks import MOST_GROUPS
 from vrouter.agent.plan.numbers import (
     BROADCAST,
     NH_AGENT,
@@ -42,8 +43,9 @@ from vrouter.agent.plan.numbers import (
     NH_VHOST,
     ROUTER_MAC,
 )
+from vrouter.agent.plan.planner import GROUPS
 from vrouter.dpcore.errors import Refused
-from vrouter.dpcore.names import NhFlag, NhType, RouteFlag, VifFlag
+from vrouter.dpcore.names import Family, NhFlag, NhType, RouteFlag, VifFlag
 from vrouter.dpcore.records import Source
 
 PROXY = RouteFlag.ARP_PROXY
@@ -61,6 +63,7 @@ def test_the_host_itself() -> None:
         1: ("vhost0", 5),
         2: ("pkt0", 0),
     }
+    assert planned.bridge == {(0, OWN_MAC): PlannedMac(NH_L2_RECEIVE)}
     far = planned.route[0, net("172.30.0.2/32")].nh
     assert planned.nexthop[far].rewrite == FAR_MAC + OWN_MAC + b"\x08\x00"
     assert {str(prefix): route.nh for (_, prefix), route in planned.route.items()} == {
@@ -94,19 +97,34 @@ def test_a_network_with_a_port_and_an_endpoint() -> None:
         "10.1.1.254/32": PlannedRoute(NH_AGENT, None, PROXY),
         "10.1.1.1/32": PlannedRoute(routed, None, PROXY, bytes.fromhex("02000a010001")),
         "10.1.1.3/32": PlannedRoute(far, 103, TUNNELLED, far_mac),
+        "224.0.0.0/4": PlannedRoute(mine["ff00::/8"].nh),
+        "ff00::/8": PlannedRoute(mine["ff00::/8"].nh),
     }
+    _check_groups(planned, mine["ff00::/8"].nh, idx)
     macs = {mac: one for (vrf, mac), one in planned.bridge.items() if vrf == vif.vrf}
     assert macs[far_mac] == PlannedMac(far, 203)
     assert macs[ROUTER_MAC] == macs[OWN_MAC] == PlannedMac(NH_L2_RECEIVE)
-    _check_tree(planned, macs[BROADCAST].nh, bridged, far)
+    groups = made.ids.get("nexthop", "interface/vm1/multicast")
+    assert groups is not None
+    _check_tree(planned, macs[BROADCAST].nh, groups, far)
     assert set(planned.mpls.values()) >= {routed, bridged, macs[BROADCAST].nh}
     assert planned.nexthop[planned.vxlan[5001]].type == NhType.VRF_TRANSLATE
 
 
-def _check_tree(planned: Entries, top: int, bridged: int, far: int) -> None:
+def _check_groups(planned: Entries, nexthop: int, vif: int) -> None:
+    """Routed: to each port with the group's MAC, never into a tunnel, which carries frames."""
+    assert planned.nexthop[nexthop].family == Family.INET
+    assert planned.nexthop[nexthop].flags & NhFlag.COMPOSITE_ENCAP
+    (member,) = planned.nexthop[nexthop].members
+    assert planned.nexthop[member.nh].oif == vif
+    assert planned.nexthop[member.nh].flags & NhFlag.MULTICAST
+    assert planned.nexthop[member.nh].rewrite[6:12] == ROUTER_MAC
+
+
+def _check_tree(planned: Entries, top: int, here: int, far: int) -> None:
     assert planned.nexthop[top].flags & NhFlag.MULTICAST
     local, remote = (planned.nexthop[member.nh] for member in planned.nexthop[top].members)
-    assert [member.nh for member in local.members] == [bridged]
+    assert [member.nh for member in local.members] == [here]
     assert [(member.nh, member.label) for member in remote.members] == [(far, 501)]
 
 
@@ -397,3 +415,43 @@ def test_a_neighbours_new_mac_reaches_its_tunnels() -> None:
     diff = made.planner.replan(made.planner.of_fabric()).diff
     assert len(diff.put.nexthop) == 5 and not any(diff.delete.values())
     assert all(one.rewrite.startswith(other) for one in diff.put.nexthop.values())
+
+
+def test_groups_that_were_joined() -> None:
+    """Each has a pair of composites; members here, and the other hosts."""
+    made = rig("tap1", "tap2")
+    network = msgspec.structs.replace(BLUE, igmp=True)
+    made.change(network, FAR_HOST, interface(1), interface(2), membership())
+    vifs = [made.ids.get("vif", f"interface/vm{number}") for number in (1, 2)]
+    macs = [bytes((1, 0, 0x5E, 1, 1, number)) for number in range(70)]
+    assert vifs[0] is not None and vifs[1] is not None
+    made.facts.groups = {(vifs[0], 4): frozenset(macs[1:3]), (vifs[1], 4): frozenset(macs[1:2])}
+    made.planner.replan([(GROUPS, "blue")])
+    assert {mac: members(made, mac) for mac in macs[:4]} == {
+        macs[0]: None,
+        macs[1]: (["vm1", "vm2"], 1),
+        macs[2]: (["vm1"], 1),
+        macs[3]: None,
+    }
+    before = entry_of(made, macs[2])
+    made.facts.groups[vifs[1], 4] = frozenset(macs)
+    made.planner.replan([(GROUPS, "blue")])
+    assert entry_of(made, macs[2]) == before, "who has a pair keeps it"
+    assert sum(members(made, mac) is not None for mac in macs) == MOST_GROUPS
+    made.change(msgspec.structs.replace(network, igmp=False))
+    assert not any(members(made, mac) for mac in macs)
+
+
+def entry_of(made: Rig, mac: bytes) -> PlannedMac | None:
+    vrf = made.ids.get("VRF", "network/blue")
+    return made.planner.wanted().bridge.get((vrf or 0, mac))
+
+
+def members(made: Rig, mac: bytes) -> tuple[list[str], int] | None:
+    """Who here gets what is sent to a group, and how many other hosts; None: it has no entry."""
+    entry, planned = entry_of(made, mac), made.planner.wanted()
+    if entry is None:
+        return None
+    local, remote = (planned.nexthop[one.nh] for one in planned.nexthop[entry.nh].members)
+    owners = [made.ids.owner("nexthop", one.nh) or "" for one in local.members]
+    return [one.split("/")[1] for one in owners], len(remote.members)

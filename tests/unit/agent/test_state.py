@@ -9,6 +9,7 @@ from tests.unit.agent.builders import BLUE, FAR_HOST, endpoint, interface, membe
 
 from vrouter.agent.desired.records import (
     AddressPair,
+    Bfd,
     Host,
     LinkLocal,
     Network,
@@ -129,6 +130,36 @@ REFUSED: list[tuple[str, Record, str, str]] = [
         interface(7, device="vrsvc12"),
         "interface[0].device",
         "leads to a service namespace",
+    ),
+    (
+        "BFD of nobody",
+        Bfd(name="b", interface="vm9", peer="10.1.1.1"),
+        "bfd[0].interface",
+        "there is no interface vm9",
+    ),
+    (
+        "BFD elsewhere",
+        Bfd(name="b", interface="vm1", peer="10.2.1.1"),
+        "bfd[0].peer",
+        "of no subnet of network blue",
+    ),
+    (
+        "BFD too often",
+        Bfd(name="b", interface="vm1", peer="10.1.1.1", min_tx=300),
+        "bfd[0].min_tx",
+        "300 is not 1000 to 4000000",
+    ),
+    (
+        "BFD without patience",
+        Bfd(name="b", interface="vm1", peer="10.1.1.1", multiplier=0),
+        "bfd[0].multiplier",
+        "0 is not 1 to 255",
+    ),
+    (
+        "groups",
+        StaticRoute(name="r", network="blue", prefix="224.0.0.0/4", next_hop="discard"),
+        "route[0].prefix",
+        "are groups",
     ),
 ]
 

@@ -7,8 +7,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from vrouter.agent.desired.records import KINDS, Interface, Network, Record
-from vrouter.agent.facade import Neighbour, Outcome, PortState, Problem, Rejected, Source
+from vrouter.agent.desired.records import KINDS, Bfd, Interface, Network, Record
+from vrouter.agent.facade import (
+    BfdState,
+    Neighbour,
+    Outcome,
+    PortState,
+    Problem,
+    Rejected,
+    Source,
+)
 
 R = TypeVar("R", bound=Record)
 Key = tuple[str, str]
@@ -104,6 +112,11 @@ class MemoryFacade:
         if not one.device or not self.there(one.device):
             return PortState(name, False, f"there is no device {one.device!r}", None, None, 0, 0)
         return PortState(name, True, "", 10 + number, 1, 16 + number, 5000 + number)
+
+    def bfd_state(self, name: str) -> BfdState | None:
+        if self.get(Bfd, name) is None:
+            return None
+        return BfdState(name, "up", "", "10.1.1.254", 2.5)
 
     def status(self) -> Mapping[str, Any]:
         return {"phase": "running", "interfaces": len(self.all(Interface))}

@@ -43,9 +43,10 @@ def test_learnt_kept_by_traffic_and_forgotten() -> None:
     assert learnt(actions) == [(2, GUEST, 1, 77)]
     assert results(actions) == ["mac-learning: learnt"]
     key = (2, bytes.fromhex(GUEST.replace(":", "")))
-    rig.get("mac-learning").refresh({key: 5}, 200.0)
+    assert list(rig.get("mac-learning").macs()) == [key]
+    rig.get("mac-learning").heard({key: 5}, 200.0)
     assert not forgotten(rig.tick(400.0))
-    rig.get("mac-learning").refresh({key: 5, (2, b"other."): 1}, 450.0)
+    rig.get("mac-learning").heard({key: 5, (2, b"other."): 1}, 450.0)
     assert rig.remembered("mac-learning", 210.0) == [
         {"vrf": 2, "mac": GUEST, "vif": 1, "moves": 0, "seconds_ago": 10.0}
     ]
@@ -80,6 +81,7 @@ def test_bound() -> None:
         rig.send(frame(f"02:99:00:00:01:{n:02x}"), reason=LEARN)
     refused = rig.send(frame("02:99:00:00:02:00"), reason=LEARN)
     assert results(refused) == ["mac-learning: too many macs"]
+    assert forgotten(refused) == ["02:99:00:00:02:00"], "the entry that dp-core has made goes"
     assert learnt(rig.send(frame("02:99:00:00:02:00"), vif=2, reason=LEARN))
 
 
@@ -110,4 +112,5 @@ def test_what_an_earlier_agent_learnt_ages() -> None:
     assert [row["address"] for row in rig.remembered("address-learning", 1000.0)] == ["10.1.1.100"]
     gone = rig.tick(1060.0)
     assert [str(one.address) for one in gone if isinstance(one, ForgetAddress)] == ["10.1.1.100"]
-    assert forgotten(rig.tick(1300.0)) == [GUEST]
+    rig.get("mac-learning").heard({(2, mac): 9}, 1030.0)
+    assert forgotten(rig.tick(1300.0)) == [GUEST], "what it said before counts for nothing"

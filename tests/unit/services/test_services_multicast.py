@@ -17,6 +17,10 @@ from scapy.layers.inet6 import (
     ICMPv6MLReport,
     ICMPv6MLReport2,
     IPv6,
+    IPv6ExtHdrHopByHop,
+    Pad1,
+    PadN,
+    RouterAlert,
 )
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
@@ -35,6 +39,7 @@ from tests.unit.services.rig import (
     same_sums,
 )
 
+from vrouter.agent.services.base import HearGroups
 from vrouter.agent.services.membership import GROUPS_PER_PORT, SOURCES_PER_GROUP
 from vrouter.agent.services.wire import igmp
 
@@ -219,18 +224,19 @@ def test_a_port_that_changes() -> None:
     assert queries(rig.up(PORT1, 42.0)) == ["0.0.0.0"]
 
 
-def mld(message: Any, src: str = VM1_LL, hlim: int = 1, dst: str = "ff02::16") -> Any:
-    return Ether(src=VM1) / IPv6(src=src, dst=dst, hlim=hlim) / message
+PADDED = IPv6ExtHdrHopByHop(options=[PadN(optdata=b"\5\2\0\0")])
+ALERT = IPv6ExtHdrHopByHop(options=[Pad1(), PadN(optdata=b"\0"), RouterAlert()])
+
+
+def mld(message: Any, src: str = VM1_LL, hlim: int = 1, before: Any = ALERT) -> Any:
+    return Ether(src=VM1) / IPv6(src=src, dst="ff02::16", hlim=hlim) / before / message
 
 
 def test_mld() -> None:
     rig = Rig()
-    rig.up(PORT1)
-    assert not [one for one in frames(rig.tick(1500.0)) if ICMPv6MLQuery2 in one]
+    asked, *_ = [one for one in frames(rig.up(PORT1)) if ICMPv6MLQuery2 in one]
     join = ICMPv6MLReport2(records=[ICMPv6MLDMultAddrRec(rtype=TO_EX, dst="ff15::1")])
-    actions = rig.send(mld(join), now=2000.0)
-    assert "mld: joined" in results(actions)
-    (asked,) = [one for one in frames(actions) if ICMPv6MLQuery2 in one]
+    assert results(rig.send(mld(join), now=2000.0)) == ["mld: joined"]
     assert same_sums(asked)
     assert (asked[IPv6].src, asked[IPv6].dst, asked[IPv6].hlim) == (ROUTER_LL, "ff02::1", 1)
     assert asked[IPv6].nh == 0, "router alert"
@@ -252,8 +258,56 @@ def test_mld() -> None:
         (mld(ICMPv6MLReport(mladdr="ff15::1"), src="fd00:1::a"), "not of this link"),
         (mld(ICMPv6MLReport(mladdr="fd00::1")), "membership group"),
         (mld(ICMPv6MLQuery2()), "another querier"),
+        (mld(ICMPv6MLReport(mladdr="ff15::1"), before=PADDED), "no router alert"),
         (mld(ICMPv6MLReport(mladdr="ff15::1", cksum=1)), "icmp checksum"),
     ],
 )
 def test_mld_that_is_not_taken(packet: Any, result: str) -> None:
     assert results(Rig().send(packet)) == [f"mld: {result}"]
+
+
+def told(actions: Any) -> list[tuple[int, int, list[str]]]:
+    return [
+        (one.vif, one.version, sorted(mac.hex(":") for mac in one.macs))
+        for one in actions
+        if isinstance(one, HearGroups)
+    ]
+
+
+def test_what_a_port_joins_is_told_once_a_second_at_most() -> None:
+    rig = Rig()
+    rig.up(PORT1, 0.0)
+    assert told(rig.send(old(0x16, "239.1.1.1"), now=1.0)) == [(1, 4, ["01:00:5e:01:01:01"])]
+    assert not told(rig.send(old(0x16, "239.1.1.1"), now=1.1)), "no news"
+    assert not told(rig.send(old(0x16, "239.1.1.2"), now=1.2)), "too soon"
+    both = ["01:00:5e:01:01:01", "01:00:5e:01:01:02"]
+    assert told(rig.tick(2.0)) == [(1, 4, both)]
+    join = mld(ICMPv6MLReport(mladdr="ff15::7:7"))
+    assert told(rig.send(join, now=2.0)) == [(1, 6, ["33:33:00:07:00:07"])]
+    gone = rig.tick(1000.0)
+    assert sorted(told(gone)) == [(1, 4, []), (1, 6, [])]
+    assert not told(rig.tick(1001.0))
+
+
+def test_a_port_that_is_gone_wants_no_groups() -> None:
+    rig = Rig()
+    rig.up(PORT1, 0.0)
+    rig.send(old(0x16, "239.1.1.1"), now=1.0)
+    del rig.world.live[1]
+    assert told(rig.tick(3.0)) == [(1, 4, [])]
+
+
+@pytest.mark.parametrize("group", ["239.0.0.5", "224.128.0.251"])
+def test_a_mac_that_a_group_of_the_link_has_is_nobodys(group: str) -> None:
+    rig = Rig()
+    rig.up(PORT1, 0.0)
+    actions = rig.send(old(0x16, group), now=1.0)
+    assert "igmp: joined" in results(actions) and not told(actions)
+
+
+@pytest.mark.parametrize("group", ["ff15::1", "ff15::fb", "ff15::1:2", "ff02::1:ff00:1"])
+def test_a_mac_that_a_group_of_the_ipv6_link_has_is_nobodys(group: str) -> None:
+    rig = Rig()
+    rig.up(PORT1, 0.0)
+    actions = rig.send(mld(ICMPv6MLReport(mladdr=group)), now=1.0)
+    assert "mld: joined" in results(actions) and not told(actions)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from vrouter.agent.desired.records import (
+    Bfd,
     Endpoint,
     Host,
     Interface,
@@ -32,7 +33,6 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?")
 _TARGET = re.compile(rf"[0-9a-fA-F:]*:[0-9a-fA-F:.]*|{_HOSTNAME.pattern}")
 _MAX_LABEL, _MAX_VNI = (1 << 20) - 1, (1 << 24) - 1
-_GROUPS = ("ff00::/8", "224.0.0.0/4")
 R = TypeVar("R", bound=msgspec.Struct)
 
 
@@ -259,6 +259,14 @@ def _link_local(check: Checker, record: LinkLocal) -> LinkLocal:
     return msgspec.structs.replace(record, address=address)
 
 
+def _bfd(check: Checker, record: Bfd) -> Bfd:
+    # the agent looks once a second; RFC 5880 counts in 32 bits of microseconds
+    for key in ("min_tx", "min_rx"):
+        check.number(key, getattr(record, key), 1000, 4_000_000, none=None)
+    check.number("multiplier", record.multiplier, 1, 255, none=None)
+    return msgspec.structs.replace(record, peer=check.address("peer", record.peer))
+
+
 def _parsed(prefix: str) -> IPNetwork | None:
     try:
         return ip_network(prefix)
@@ -282,4 +290,5 @@ _BY_KIND: dict[str, Callable[[Checker, Any], Record]] = {
     "membership": _membership,
     "route": _route,
     "link-local": _link_local,
+    "bfd": _bfd,
 }

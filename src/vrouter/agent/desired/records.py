@@ -61,8 +61,9 @@ class Network(Record, frozen=True, kw_only=True):
     uuid: upstream's vn-id ("" none). vni: VNID on the wire (0: none: no VXLAN, and tunnels
     need labels). flood_label: MPLS label by which other hosts send broadcast here
     (0: given by the agent). forwarding: l2 bridges, l3 routes (ARP and ND always answered with
-    the router's MAC), l2l3 both. igmp: the agent is the IGMP
-    querier of the ports, and hears what they join. mtu: told to VMs (0: what fits the fabric).
+    the router's MAC), l2l3 both. igmp: the agent is the querier of
+    the ports, by IGMP and MLD, and hears what they join. bfd: VMs may begin
+    BFD sessions with the gateway. mtu: told to VMs (0: what fits the fabric).
     """
 
     kind: ClassVar[str] = "network"
@@ -73,6 +74,7 @@ class Network(Record, frozen=True, kw_only=True):
     unknown_unicast_flood: bool = False
     mac_learning: bool = False
     igmp: bool = False
+    bfd: bool = False
     subnets: tuple[Subnet, ...] = ()
     mtu: int = 0
 
@@ -189,7 +191,24 @@ class LinkLocal(Record, frozen=True, kw_only=True):
     metadata: bool = False
 
 
+class Bfd(Record, frozen=True, kw_only=True):
+    """A BFD session (RFC 5881) with the VM behind `interface`, from its network's gateway.
+
+    peer: the VM's address. min_tx, min_rx: milliseconds; how often it is sent to at most, and
+    wants to be heard of. multiplier: of what is sent in vain, after how many the VM takes the
+    gateway for gone. passive: nothing is sent before the VM speaks.
+    """
+
+    kind: ClassVar[str] = "bfd"
+    interface: str
+    peer: str
+    min_tx: int = 1000
+    min_rx: int = 1000
+    multiplier: int = 3
+    passive: bool = False
+
+
 KINDS: dict[str, type[Record]] = {
     one.kind: one
-    for one in (Network, Interface, Host, Endpoint, Membership, StaticRoute, LinkLocal)
+    for one in (Network, Interface, Host, Endpoint, Membership, StaticRoute, LinkLocal, Bfd)
 }

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 from vrouter.agent.desired.canonical import canonical
 from vrouter.agent.desired.records import (
     KINDS,
+    Bfd,
     Endpoint,
     Host,
     Interface,
@@ -249,11 +250,23 @@ class State:
             if parent.parent:
                 why = f"{record.parent} is a sub-interface itself"
                 problems.append(Problem(f"{path}.parent", why))
+        if isinstance(record, Bfd):
+            self._check_peer(record, path, problems)
         if isinstance(record, StaticRoute) and record.next_hop not in ("", DISCARD):
             owner = self.owner("route", record.network, _alone(record.next_hop))
             if owner is None or owner[0] not in (Interface.kind, Endpoint.kind):
                 why = f"{record.next_hop} is no interface's or endpoint's in {record.network}"
                 problems.append(Problem(f"{path}.next_hop", why))
+
+    def _check_peer(self, record: Bfd, path: str, problems: list[Problem]) -> None:
+        """It is on the link, and there is a gateway to speak from."""
+        network = self.need(Network, self.need(Interface, record.interface).network)
+        peer = ip_address(record.peer)
+        inside = [one for one in network.subnets if peer in ip_network(one.prefix)]
+        if not any(one.gateway for one in inside):
+            what = "without gateway" if inside else "of no subnet"
+            why = f"{record.peer} is {what} of network {network.name}"
+            problems.append(Problem(f"{path}.peer", why))
 
     def _check_addresses(
         self, record: Interface | Endpoint, path: str, problems: list[Problem]
@@ -290,6 +303,8 @@ def claims(record: Record) -> Iterator[tuple[Claim, str, str]]:
             yield ("membership", record.network, record.host), "host", pair
         case StaticRoute():
             yield ("route", record.network, record.prefix), "prefix", record.prefix
+        case Bfd():
+            yield ("bfd", record.interface, record.peer), "peer", f"{record.peer} by BFD"
         case LinkLocal():
             service = f"{record.address}:{record.port}"
             yield ("link-local", record.address, record.port), "address", service
@@ -337,6 +352,8 @@ def needs(record: Record) -> Iterator[tuple[Key, str]]:
         yield (Host.kind, record.host), "host"
     if isinstance(record, Interface) and record.parent:
         yield (Interface.kind, record.parent), "parent"
+    if isinstance(record, Bfd):
+        yield (Interface.kind, record.interface), "interface"
 
 
 def _alone(address: str) -> str:

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Final
 
 from vrouter.agent.facts import Device, Fabric, Facts, alone
-from vrouter.agent.plan.entries import Entries, PlannedRoute
+from vrouter.agent.plan.entries import Entries, PlannedMac, PlannedRoute
 from vrouter.agent.plan.numbers import (
     FABRIC_VRF,
     NEXTHOP,
@@ -46,6 +46,8 @@ def plan_fabric(facts: Facts, numbers: Numbers, *, over_ipv6: bool) -> Entries:
     _nexthops(entries)
     if facts.pkt0 is not None:
         _agent(entries, facts.pkt0)
+    for device in (fabric.nic, fabric.vhost):
+        entries.bridge[FABRIC_VRF, device.mac] = PlannedMac(NH_L2_RECEIVE)
     _routes(entries, fabric, numbers)
     source = fabric.source(6) if over_ipv6 else None
     if source is not None:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from ipaddress import ip_network
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from vrouter.agent.desired.records import Host, Membership, Network
 from vrouter.agent.facts import Facts, alone
@@ -25,6 +25,12 @@ from vrouter.agent.services.facts import owned
 from vrouter.dpcore.names import Family, NhFlag, NhType, RouteFlag
 from vrouter.dpcore.records import IPAddress, Member, Nexthop
 
+# no route of the desired state leads there: groups are handled without being named
+_GROUPS = (IPv4Network("224.0.0.0/4"), IPv6Network("ff00::/8"))
+
+
+MOST_GROUPS = 64  # of a network; each is three entries of tables that are everybody's
+
 
 def vrf_of(numbers: Numbers, network: str) -> int:
     """The VRF of a network."""
@@ -36,9 +42,10 @@ def bridged_nexthop(numbers: Numbers, interface: str) -> int:
     return numbers.of(NEXTHOP, f"interface/{interface}/l2")
 
 
-def routed_nexthop(numbers: Numbers, interface: str) -> int:
-    """Id of the nexthop that routes to a port of this host."""
-    return numbers.of(NEXTHOP, f"interface/{interface}/l3")
+def group_nexthop(numbers: Numbers, interface: str) -> int:
+    """Id of the nexthop by which a port of this host gets what is for many: a frame as it is, a
+    routed packet with the MAC of its group."""
+    return numbers.of(NEXTHOP, f"interface/{interface}/multicast")
 
 
 def plan_network(
@@ -93,23 +100,52 @@ def plan_tree(
     members: Iterable[tuple[Membership, Host]],
     numbers: Numbers,
 ) -> Entries:
-    """The flood tree. ports: names of the live interfaces here; members: who else takes part."""
+    """The flood tree, and where multicast goes that is routed: to the ports here, since tunnels
+    of the flood tree carry frames. ports: names of the live interfaces here; members: who else
+    takes part."""
     entries = Entries()
     vrf = vrf_of(numbers, network.name)
-    here = tuple(Member(nh=bridged_nexthop(numbers, name)) for name in sorted(ports))
+    here = tuple(Member(nh=group_nexthop(numbers, name)) for name in sorted(ports))
     there = []
     for membership, host in sorted(members, key=lambda pair: pair[0].name):
         chosen = choose(host, network, membership.flood_label)
         if chosen is not None:
             encapsulation, label = chosen
             there.append(Member(nh=tunnel(numbers, host.name, encapsulation), label=label))
-    local = _composite(entries, network, vrf, "local", NhFlag.COMPOSITE_ENCAP, here, numbers)
+    local = _composite(
+        entries, network, vrf, "local", NhFlag.COMPOSITE_ENCAP, here, numbers, Family.INET
+    )
     remote = _composite(
         entries, network, vrf, "remote", NhFlag.COMPOSITE_EVPN, tuple(there), numbers
     )
     top = (Member(nh=local), Member(nh=remote))
     flood = _composite(entries, network, vrf, "flood", NhFlag.MULTICAST, top, numbers)
     entries.bridge[vrf, BROADCAST] = PlannedMac(flood)
+    for prefix in _GROUPS:
+        entries.route[vrf, prefix] = PlannedRoute(local)
+    return entries
+
+
+def plan_groups(
+    network: Network,
+    wanted: Mapping[bytes, list[str]],
+    slots: Mapping[bytes, int],
+    numbers: Numbers,
+) -> Entries:
+    """Groups that somebody here has joined: what VMs send to one goes to its members and to the
+    other hosts. wanted: names of live interfaces by the group's MAC. slots: which of the
+    network's MOST_GROUPS pairs of composites a MAC has; what has none goes to all."""
+    entries = Entries()
+    vrf = vrf_of(numbers, network.name)
+    remote = Member(nh=numbers.of(NEXTHOP, f"network/{network.name}/remote"))
+    for mac, slot in slots.items():
+        here = tuple(Member(nh=bridged_nexthop(numbers, name)) for name in sorted(wanted[mac]))
+        what = f"group/{slot}"
+        kind = NhFlag.COMPOSITE_ENCAP
+        local = _composite(entries, network, vrf, f"{what}/local", kind, here, numbers)
+        top = (Member(nh=local), remote)
+        flood = _composite(entries, network, vrf, what, NhFlag.MULTICAST, top, numbers)
+        entries.bridge[vrf, mac] = PlannedMac(flood)
     return entries
 
 
@@ -121,12 +157,13 @@ def _composite(
     flag: NhFlag,
     members: tuple[Member, ...],
     numbers: Numbers,
+    family: Family = Family.BRIDGE,
 ) -> int:
     return entries.put_nexthop(
         Nexthop(
             id=numbers.mine(NEXTHOP, f"network/{network.name}/{what}"),
             type=NhType.COMPOSITE,
-            family=Family.BRIDGE,
+            family=family,
             flags=NhFlag.VALID | flag,
             vrf=vrf,
             members=members,

@@ -8,7 +8,7 @@ one to another within a change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -29,8 +29,8 @@ from vrouter.agent.plan.entries import Diff, Entries, PlannedMac, compare
 from vrouter.agent.plan.fabric import plan_fabric
 from vrouter.agent.plan.hosts import plan_host
 from vrouter.agent.plan.local import METADATA6, plan_local
-from vrouter.agent.plan.networks import plan_network, plan_tree
-from vrouter.agent.plan.numbers import VRF, Numbers
+from vrouter.agent.plan.networks import MOST_GROUPS, plan_groups, plan_network, plan_tree
+from vrouter.agent.plan.numbers import NEXTHOP, VIF, VRF, Numbers
 from vrouter.agent.plan.stations import plan_endpoint, plan_interface, plan_route
 from vrouter.dpcore.records import IPAddress
 
@@ -38,6 +38,7 @@ Unit = tuple[str, str]
 FABRIC: Unit = ("fabric", "")
 TREE = "tree"
 LOCAL = "local"  # what the kernel's own TCP serves in a network
+GROUPS = "groups"
 R = TypeVar("R", bound=Record)
 
 
@@ -60,6 +61,7 @@ class Planner:
         self._units: dict[Unit, Entries] = {}
         self._uses: dict[Unit, set[tuple[str, str]]] = {}
         self._users: dict[tuple[str, str], int] = {}
+        self.slots: dict[str, dict[bytes, int]] = {}  # of groups, by network and MAC
 
     # ---- reading ------------------------------------------------------------------
 
@@ -119,6 +121,12 @@ class Planner:
         """The addresses of all remote hosts."""
         return [parse(host.address) for host in list(self.state.all(Host))]
 
+    def release_groups(self) -> None:
+        """Give back what an earlier agent numbered for groups, where no group is known now."""
+        for key in self.ids.keys(NEXTHOP):
+            if "/group/" in key and not self._users.get((NEXTHOP, key)):
+                self.ids.release(NEXTHOP, key)
+
     # ---- which units -----------------------------------------------------------------
 
     def all_units(self) -> list[Unit]:
@@ -127,7 +135,7 @@ class Planner:
         for kind in (Host, Network, Interface, Endpoint, StaticRoute):
             units += [key_of(record) for record in self.state.all(kind)]
         for network in self.state.all(Network):
-            units += [(TREE, network.name), (LOCAL, network.name)]
+            units += [(TREE, network.name), (GROUPS, network.name), (LOCAL, network.name)]
         return units
 
     def of_change(self, change: Change) -> list[Unit]:
@@ -161,12 +169,13 @@ class Planner:
         units: list[Unit] = []
         match record:
             case Network():
-                units += [key_of(record), (TREE, record.name), (LOCAL, record.name)]
+                units += [(kind, record.name) for kind in (record.kind, TREE, GROUPS, LOCAL)]
                 units += self._users_of(record, Interface, Endpoint, StaticRoute)
             case Interface():
-                units += [key_of(record), (TREE, record.network)]
+                units += [key_of(record), (TREE, record.network), (GROUPS, record.network)]
                 for child in self._users_of(record, Interface):
-                    units += [child, (TREE, self.state.need(Interface, child[1]).network)]
+                    network = self.state.need(Interface, child[1]).network
+                    units += [child, (TREE, network), (GROUPS, network)]
                 units += self._routes_of(record.network)
             case Endpoint():
                 units += [key_of(record), *self._routes_of(record.network)]
@@ -252,6 +261,8 @@ class Planner:
             return self._tree(name, numbers)
         if kind == LOCAL:
             return self._local(name, numbers)
+        if kind == GROUPS:
+            return self._groups(name, numbers)
         record = self.state.record(unit)
         match record:
             case Host():
@@ -308,6 +319,21 @@ class Planner:
         addresses, by_agent = self.service_addresses(name), self.metadata6()
         return plan_local(network, addresses, by_agent, device, numbers)
 
+    def _groups(self, name: str, numbers: Numbers) -> Entries | None:
+        network = self.state.get(Network, name)
+        if network is None or not network.igmp or not self.facts.groups:
+            return None
+        wanted: dict[bytes, list[str]] = {}
+        for _, port in self._users_of(network, Interface):
+            vif = self.ids.get(VIF, f"interface/{port}")
+            if vif is None or self.device_of(self.state.need(Interface, port))[0] is None:
+                continue
+            for version in (4, 6):
+                for mac in self.facts.groups.get((vif, version), ()):
+                    wanted.setdefault(mac, []).append(port)
+        slots = self.slots[name] = _slots(wanted, self.slots.get(name, {}))
+        return plan_groups(network, wanted, slots, numbers) if wanted else None
+
     def _route(self, route: StaticRoute, numbers: Numbers) -> Entries:
         network = self.state.need(Network, route.network)
         if route.next_hop in ("", DISCARD):
@@ -320,3 +346,11 @@ class Planner:
         if isinstance(owner, Interface) and self.device_of(owner)[0] is not None:
             return plan_route(route, network, owner, None, numbers)
         return Entries()
+
+
+def _slots(wanted: Iterable[bytes], before: Mapping[bytes, int]) -> dict[bytes, int]:
+    """A slot for each group as long as there are any; who has one keeps it."""
+    found = {mac: before[mac] for mac in sorted(wanted) if mac in before}
+    free = iter(sorted(set(range(MOST_GROUPS)) - set(found.values())))
+    fresh = [mac for mac in sorted(wanted) if mac not in found]
+    return found | dict(zip(fresh, free, strict=False))

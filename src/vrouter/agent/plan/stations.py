@@ -21,7 +21,7 @@ from vrouter.agent.plan.numbers import (
     VIF,
     Numbers,
 )
-from vrouter.dpcore.names import Family, NhType, RouteFlag, VifFeature, VifFlag, VifType
+from vrouter.dpcore.names import Family, NhFlag, NhType, RouteFlag, VifFeature, VifFlag, VifType
 from vrouter.dpcore.records import Nexthop, Source, Vif
 
 
@@ -36,6 +36,7 @@ def plan_interface(
     idx = numbers.mine(VIF, key)
     routed = numbers.mine(NEXTHOP, f"{key}/l3")
     bridged = numbers.mine(NEXTHOP, f"{key}/l2")
+    groups = numbers.mine(NEXTHOP, f"{key}/multicast")
     parent = numbers.of(VIF, f"interface/{interface.parent}") if interface.parent else None
     entries.vif[idx] = _vif(interface, network, device, idx, vrf, routed, parent)
     entries.sources[idx] = _sources(interface)
@@ -50,6 +51,15 @@ def plan_interface(
             rewrite=mac + ROUTER_MAC + IPV4_TYPE,
         ),
         Nexthop(id=bridged, type=NhType.ENCAP, family=Family.BRIDGE, vrf=vrf, oif=idx),
+        Nexthop(
+            id=groups,
+            type=NhType.ENCAP,
+            vrf=vrf,
+            oif=idx,
+            flags=NhFlag.VALID | NhFlag.MULTICAST,
+            encap_family=ARP_TYPE,
+            rewrite=mac + ROUTER_MAC + IPV4_TYPE,
+        ),
     ):
         entries.put_nexthop(nexthop)
     entries.mpls[numbers.label(LABEL, f"{key}/l3", interface.label)] = routed

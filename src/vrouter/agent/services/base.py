@@ -106,6 +106,15 @@ class ForgetAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class HearGroups:
+    """The MACs of all groups of an IP version that are wanted behind `vif` by now."""
+
+    vif: int
+    version: int
+    macs: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Later:
     """Actions that an awaitable will give (a forwarded DNS query).
 
@@ -116,7 +125,17 @@ class Later:
     drop: Callable[[], None]
 
 
-Action = Transmit | Inject | Count | LearnMac | ForgetMac | LearnAddress | ForgetAddress | Later
+Action = (
+    Transmit
+    | Inject
+    | Count
+    | LearnMac
+    | ForgetMac
+    | LearnAddress
+    | ForgetAddress
+    | HearGroups
+    | Later
+)
 
 
 class World(Protocol):
@@ -169,6 +188,12 @@ class Service(Protocol):
 
     def known(self, learnt: Iterable[LearnMac | LearnAddress], now: float) -> None:
         """What dp-core's tables hold of an earlier agent's learning: it ages like what is new."""
+
+    def macs(self) -> Iterable[tuple[int, bytes]]:
+        """The learnt MACs, by (vrf, mac), of which it wants to be told how often they spoke."""
+
+    def heard(self, packets: Mapping[tuple[int, bytes], int], now: float) -> None:
+        """How many packets dp-core has had from these MACs by now."""
 
     def remembered(self, now: float) -> Iterable[Mapping[str, str | int | float]]:
         """What it knows beside the desired state, a row for each thing, for people to see:

@@ -30,11 +30,12 @@ MOVES_IN = 180.0
 
 @dataclass(slots=True)
 class Learnt:
-    """Where a MAC is. packets: of its bridge entry when last asked; moves: when it moved."""
+    """Where a MAC is. packets: that had come from it when last asked, None: not asked yet;
+    moves: when it moved."""
 
     vif: int
     seen: float
-    packets: int = 0
+    packets: int | None = None
     moves: list[float] = field(default_factory=list)
 
 
@@ -69,13 +70,19 @@ class MacService(PacketService):
                 self.learnt[one.vrf, one.mac] = Learnt(one.vif, now)
                 self._held[one.vif] += 1
 
-    def refresh(self, packets: Mapping[tuple[int, bytes], int], now: float) -> None:
-        """Packet counts of bridge entries, by (vrf, mac): a MAC whose count grew is in use."""
+    def macs(self) -> Iterable[tuple[int, bytes]]:
+        """See base.Service."""
+        return list(self.learnt)
+
+    def heard(self, packets: Mapping[tuple[int, bytes], int], now: float) -> None:
+        """See base.Service. A MAC whose count grew has spoken."""
         for key, count in packets.items():
             entry = self.learnt.get(key)
-            if entry is not None and count != entry.packets:
-                entry.packets = count
+            if entry is None:
+                continue
+            if entry.packets is not None and count != entry.packets:
                 entry.seen = now
+            entry.packets = count
 
     def tick(self, now: float) -> Iterable[Action]:
         """Forgets what was silent for AGE, and what was behind a port that is gone."""
@@ -118,7 +125,9 @@ class MacService(PacketService):
             entry.seen = now
             return learn, self.count("refreshed")
         if self._held[port.vif] >= PER_PORT:
-            return (self.count("too many macs"),)
+            # dp-core has made an entry for it already, in a table that is everybody's
+            refused = self.count("too many macs")
+            return (refused,) if entry is not None else (refused, ForgetMac(*key))
         moves: list[float] = []
         if entry is not None:
             moves = [when for when in entry.moves if now - when < MOVES_IN]
@@ -126,7 +135,9 @@ class MacService(PacketService):
                 return (self.count("moves too often"),)
             moves.append(now)
             self._drop(key)
-        self.learnt[key] = Learnt(port.vif, now, moves=moves)
+        # of a new entry dp-core has counted the packet that it was made for
+        heard = None if entry is not None else 1
+        self.learnt[key] = Learnt(port.vif, now, heard, moves)
         self._held[port.vif] += 1
         return learn, self.count("moved" if moves else "learnt")
 

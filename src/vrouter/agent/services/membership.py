@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .facts import Address
-from .wire import igmp
+from .wire import ethernet, igmp
 from .wire.igmp import Record
 
 # RFC 3376, section 8, in seconds
@@ -26,6 +26,9 @@ LAST_MEMBER_RESPONSE = 1
 LAST_MEMBER = ROBUSTNESS * LAST_MEMBER_RESPONSE
 
 GROUPS_PER_PORT = 256
+# MACs of 224.0.0.0/24, of the groups of RFC 4291 and RFC 8415 and other well-known ones, of
+# solicited nodes; wider groups have them, too
+_OF_THE_LINK = tuple(map(bytes.fromhex, ("01005e0000", "3333000000", "3333000100", "3333ff")))
 SOURCES_PER_GROUP = 64
 
 
@@ -135,9 +138,20 @@ class Members:
             if not groups:
                 del self.ports[vif]
 
+    def macs(self, vif: int) -> frozenset[bytes]:
+        """The MACs of the groups that are wanted at a port and may be sent to members only: none
+        that a group has, too, which everybody hears (RFC 4541, section 2.1.2 (3))."""
+        found = map(_mac_of, self.ports.get(vif, {}))
+        return frozenset(mac for mac in found if not mac.startswith(_OF_THE_LINK))
+
     def forget(self, vif: int) -> None:
         """The port is gone."""
         self.ports.pop(vif, None)
+
+
+def _mac_of(group: Address) -> bytes:
+    make = ethernet.group4 if group.version == 4 else ethernet.group6
+    return make(group.packed)
 
 
 def _local(group: Address) -> bool:

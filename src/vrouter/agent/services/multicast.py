@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from . import facts
-from .base import Action, Port, Transmit, Trap, World
+from .base import Action, HearGroups, Port, Transmit, Trap, World
 from .membership import (
     LAST_MEMBER,
     LAST_MEMBER_RESPONSE,
@@ -27,6 +27,7 @@ _ALL_HOSTS = IPv4Address("224.0.0.1")
 _MLD = (igmp.MLD_QUERY, igmp.MLD_REPORT, igmp.MLD_DONE, igmp.MLD2_REPORT)
 # questions about groups that wait to be repeated, for each port
 _PENDING = 64
+_TELL_EVERY = 1.0  # seconds, of a port
 
 
 @dataclass(slots=True)
@@ -40,12 +41,17 @@ class _Querier:
 
 
 class _MulticastService(PacketService):
-    """What IGMP and MLD share. members: for introspection."""
+    """What IGMP and MLD share: the ports of a network with IGMP have a querier from the start.
+    members: for introspection. What is wanted is told (HearGroups), for the tables."""
+
+    version: int
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.members = Members()
         self._queriers: dict[int, _Querier] = {}
+        self._told: dict[int, frozenset[bytes]] = {}
+        self._told_at: dict[int, float] = {}
 
     def tick(self, now: float) -> Iterable[Action]:
         """Queries that are due."""
@@ -53,7 +59,7 @@ class _MulticastService(PacketService):
         actions: list[Action] = []
         for vif, querier in list(self._queriers.items()):
             port = self.world.port(vif)
-            if port is None or not self._serves(port):
+            if port is None or not port.network.igmp:
                 del self._queriers[vif]
                 self.members.forget(vif)
                 continue
@@ -62,7 +68,26 @@ class _MulticastService(PacketService):
                 actions += self._asks(port, group)
             if querier.next <= now:
                 actions += self._general(port, querier, now)
+        for vif in {*self.members.ports, *self._told}:
+            actions += self._changed(vif, now)
+        for vif in [vif for vif, at in self._told_at.items() if now - at >= _TELL_EVERY]:
+            del self._told_at[vif]
         return actions
+
+    def _changed(self, vif: int, now: float) -> list[Action]:
+        """Who is to get what is sent to groups, if that is news; not more often than the tables
+        of all should be written for one port."""
+        macs = self.members.macs(vif)
+        if macs == self._told.get(vif, frozenset()):
+            return []
+        if now - self._told_at.get(vif, -_TELL_EVERY) < _TELL_EVERY:
+            return []
+        self._told_at[vif] = now
+        if macs:
+            self._told[vif] = macs
+        else:
+            del self._told[vif]
+        return [HearGroups(vif, self.version, macs)]
 
     def remembered(self, now: float) -> Iterable[Row]:
         """Groups that are wanted, by port."""
@@ -103,20 +128,24 @@ class _MulticastService(PacketService):
             if len(querier.pending) < _PENDING:
                 querier.pending[group] = now + LAST_MEMBER / ROBUSTNESS
                 actions += self._asks(port, group)
+        actions += self._changed(port.vif, now)
         return [*actions, *[self.count(one) for one in results or ["empty report"]]]
 
-    def _serves(self, port: Port) -> bool:
-        """Whether the port is to have a querier still."""
-        return True
+    def port_up(self, port: Port, now: float) -> Iterable[Action]:
+        """The first general query."""
+        if port.vif in self._queriers or not port.network.igmp:
+            return ()
+        return self._starts(port, now)
 
     def _asks(self, port: Port, group: facts.Address | None) -> list[Action]:
         raise NotImplementedError
 
 
 class IgmpService(_MulticastService):
-    """For IPv4. The ports of a network with IGMP have a querier from the start."""
+    """For IPv4."""
 
     name = "igmp"
+    version = 4
 
     def take(self, trap: Trap, packet: Packet) -> Iterable[Action] | None:
         """Reports and leaves."""
@@ -131,15 +160,6 @@ class IgmpService(_MulticastService):
         if records is None:
             return (self.count("another querier"),)
         return self._reported(trap.port, records, trap.now)
-
-    def port_up(self, port: Port, now: float) -> Iterable[Action]:
-        """The first general query."""
-        if port.vif in self._queriers or not port.network.igmp:
-            return ()
-        return self._starts(port, now)
-
-    def _serves(self, port: Port) -> bool:
-        return port.network.igmp
 
     def _asks(self, port: Port, group: facts.Address | None) -> list[Action]:
         """From the gateway; without one from 0.0.0.0 (RFC 4541, section 2.1.1)."""
@@ -164,10 +184,10 @@ class IgmpService(_MulticastService):
 
 
 class MldService(_MulticastService):
-    """For IPv6. A port has a querier once its MLD has been trapped: dp-core bridges MLD unless
-    a route says otherwise, and questions whose answers nobody hears only cost."""
+    """For IPv6: every host has a link-local address, whatever the subnets of its network."""
 
     name = "mld"
+    version = 6
 
     def take(self, trap: Trap, packet: Packet) -> Iterable[Action] | None:
         """Reports and dones."""
@@ -181,6 +201,9 @@ class MldService(_MulticastService):
             return (self.count("from the fabric"),)
         if ip.hops != 1 or not (ip.source.is_link_local or ip.source == ipv6.ANY):
             return (self.count("not of this link"),)
+        if not ip.alert:
+            # RFC 3810, section 6.2
+            return (self.count("no router alert"),)
         records = igmp.read_mld(message.kind, message.body)
         if records is None:
             return (self.count("another querier"),)

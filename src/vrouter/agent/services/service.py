@@ -48,6 +48,13 @@ class PacketService:
     def known(self, learnt: Iterable[LearnMac | LearnAddress], now: float) -> None:
         """See base.Service."""
 
+    def macs(self) -> Iterable[tuple[int, bytes]]:
+        """See base.Service."""
+        return ()
+
+    def heard(self, packets: Mapping[tuple[int, bytes], int], now: float) -> None:
+        """See base.Service."""
+
     def remembered(self, now: float) -> Iterable[Row]:
         """See base.Service."""
         return ()

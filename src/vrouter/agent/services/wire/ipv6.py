@@ -19,6 +19,7 @@ ROUTER_ALERT = b"\x3a\x00\x05\x02\x00\x00\x01\x00"
 ANY = IPv6Address("::")
 ALL_NODES = IPv6Address("ff02::1")
 _HEAD = struct.Struct("!IHBB16s16s")
+_ALERT = b"\x05\x02"
 _EXTENSIONS = (HOP_BY_HOP, 43, 60, 135, 139, 140)
 # as many as dp-core walks over
 _MOST = 6
@@ -28,7 +29,8 @@ _MOST = 6
 class IPv6:
     """proto, payload: of what follows the extension headers.
 
-    offset: of a fragment, in units of 8 bytes. more: fragments follow.
+    offset: of a fragment, in units of 8 bytes. more: fragments follow. alert: a hop-by-hop
+    option says that routers are to look at it (RFC 2711).
     """
 
     source: IPv6Address
@@ -39,6 +41,7 @@ class IPv6:
     more: bool
     atomic: bool
     payload: bytes
+    alert: bool = False
 
     @property
     def fragment(self) -> bool:
@@ -57,7 +60,7 @@ def read(data: bytes, *, whole: bool = True) -> IPv6:
     if whole and 40 + length > len(data):
         raise Malformed("ip length")
     rest = data[40 : 40 + length]
-    offset, more, atomic, seen = 0, False, False, 0
+    offset, more, atomic, alert, seen = 0, False, False, False, 0
     while proto in _EXTENSIONS or proto == FRAGMENT:
         seen += 1
         size = 8 if proto == FRAGMENT else (rest[1] + 1) * 8 if len(rest) > 1 else 8
@@ -66,10 +69,23 @@ def read(data: bytes, *, whole: bool = True) -> IPv6:
         if proto == FRAGMENT:
             word = int.from_bytes(rest[2:4], "big")
             offset, more, atomic = word >> 3, bool(word & 1), True
+        if proto == HOP_BY_HOP:
+            alert = _has_alert(rest[2:size])
         proto, rest = rest[0], rest[size:]
         if offset:
             break
-    return IPv6(IPv6Address(source), IPv6Address(target), proto, hops, offset, more, atomic, rest)
+    ends = IPv6Address(source), IPv6Address(target)
+    return IPv6(*ends, proto, hops, offset, more, atomic, rest, alert)
+
+
+def _has_alert(options: bytes) -> bool:
+    at = 0
+    while at < len(options):
+        if options[at : at + 2] == _ALERT:
+            return True
+        # one byte of padding has no length (RFC 8200, section 4.2)
+        at += 1 if not options[at] else 2 + int.from_bytes(options[at + 1 : at + 2])
+    return False
 
 
 def build(
