@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +30,7 @@ from vrouter.agent.plan.planner import FABRIC, Planner, Step, Unit
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import Refused, Reloaded, TableFull, VrouterError
 from vrouter.dpcore.instance import Instance
-from vrouter.dpcore.names import VifType
+from vrouter.dpcore.names import VifFlag, VifType
 from vrouter.dpcore.records import IPAddress, Vif
 from vrouter.dpcore.slots import QUARANTINE_NS
 from vrouter.host.netlink import Netlink
@@ -321,11 +321,34 @@ class Reconciler:
         """Compare and write everything anew, after something could not be written."""
         try:
             self._reopen()
+            if self.is_emptied():
+                self._rejoin()
             self.reconcile()
             self.manage()
         except VrouterError as error:
             self.behind = str(error)
             log.error("the tables are not as wanted: %s", error)
+
+    def is_emptied(self) -> bool:
+        """Whether pkt0 is no vif any more: a RESET by the door for upstream's tools took it."""
+        try:
+            return self.facts.pkt0 is not None and self.core.vifs.get(PKT0) is None
+        except (ValueError, VrouterError):
+            return False  # another dp-core is just taking the place of this one
+
+    def _rejoin(self) -> None:
+        """Make vif0/0 and vif0/1, cross-connected, and the host's routes behind them: so its own
+        packets always have a way."""
+        wanted = self.planner.entries_of(FABRIC) or Entries()
+        nic, host = wanted.vif[NIC], wanted.vif[VHOST]
+        # the NIC first waits for its partner, which then joins both
+        joined = {
+            NIC: replace(nic, xconnect=None),
+            VHOST: replace(host, flags=host.flags | VifFlag.XCONNECT),
+        }
+        self.applier.apply(Diff(put=Entries(vif=joined)))
+        ways = {id: one for id, one in wanted.nexthop.items() if one.oif != PKT0}
+        self.applier.apply(Diff(put=Entries(nexthop=ways, route=wanted.route)))
 
     def _replan(self, units: Iterable[Unit]) -> None:
         try:
