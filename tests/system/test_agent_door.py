@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -15,6 +16,8 @@ import pytest
 
 from tests.system import agents as helper
 from tests.system.helpers import unique, wait_until
+from vrouter.agent.config import Sandesh
+from vrouter.agent.door import kept_open
 from vrouter.api import client
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.names import NhFlag, NhType
@@ -98,41 +101,33 @@ def test_it_opens_and_is_opened_again(host: Host) -> None:
     assert helper.agent_pid(host.lab, "h1") == agent
 
 
-def test_entries_of_others_stay_until_everything_is_compared(host: Host) -> None:
-    """They are none of the agent's as long as it writes changes; its next start removes them."""
+def test_what_others_write_stays_until_everything_is_compared(host: Host) -> None:
+    """The agent does not hear of it, and leaves it alone as long as it writes changes; its next
+    start removes what is not its own, and puts back what is."""
+    before = helper.tables(host.lab, "h1")
+    host.put("one")
+    mine = helper.tables(host.lab, "h1").mpls
+    label = next(iter(mine))
     with Client(host.folder) as door:
         door.request("vr_nexthop_req", ADD, nhr_id=FOREIGN_NH, nhr_type=int(NhType.DISCARD),
                      nhr_family=2, nhr_flags=int(NhFlag.VALID))  # fmt: skip
         door.request("vr_mpls_req", ADD, mr_label=FOREIGN_LABEL, mr_nhid=FOREIGN_NH)
         door.request("vr_route_req", ADD, rtr_family=2, rtr_vrf_id=40, rtr_nh_id=FOREIGN_NH,
                      rtr_prefix=PREFIX, rtr_prefix_len=16)  # fmt: skip
-    before = helper.tables(host.lab, "h1")
-    assert FOREIGN_NH in before.nexthop and FOREIGN_LABEL in before.mpls
-    host.put("one")
+        door.request("vr_mpls_req", DEL, mr_label=label)
+    host.put("two")
     after = helper.tables(host.lab, "h1")
-    assert before.nexthop.keys() < after.nexthop.keys() and FOREIGN_LABEL in after.mpls
+    assert FOREIGN_NH in after.nexthop and FOREIGN_LABEL in after.mpls
     assert any(vrf == 40 for vrf, _ in after.route)
+    assert label not in after.mpls and after.nexthop.keys() > before.nexthop.keys()
     helper.kill(host.lab, "h1")
     wait_until(lambda: not host.door_pid())
     host.start()
     left = helper.tables(host.lab, "h1")
     assert FOREIGN_NH not in left.nexthop and FOREIGN_LABEL not in left.mpls
     assert not any(vrf == 40 for vrf, _ in left.route)
+    assert left.mpls[label] == mine[label]
     assert helper.differences(host.lab, "h1") == []
-
-
-def test_what_of_its_own_others_change_is_theirs_until_then(host: Host) -> None:
-    host.put("two")
-    vnis = helper.tables(host.lab, "h1").mpls
-    label, nexthop = next(iter(vnis.items()))
-    with Client(host.folder) as door:
-        door.request("vr_mpls_req", DEL, mr_label=label)
-    assert label not in helper.tables(host.lab, "h1").mpls
-    host.put("three")
-    assert label not in helper.tables(host.lab, "h1").mpls
-    helper.kill(host.lab, "h1", signal.SIGTERM)
-    host.start()
-    assert helper.tables(host.lab, "h1").mpls[label] == nexthop
 
 
 def test_after_a_reset_the_agent_writes_everything_again(host: Host) -> None:
@@ -177,14 +172,24 @@ def test_a_busy_door_does_not_hold_up_the_agent(host: Host) -> None:
     assert sorted(took)[len(took) // 2] < 0.3, took
 
 
-def test_a_folder_that_is_none_is_told_and_harms_nothing(host: Host, tmp_path: Path) -> None:
-    none = tmp_path / "file"
-    none.write_text("")
-    log = host.place / "agent.log"
-    helper.kill(host.lab, "h1", signal.SIGTERM)
-    host.run(none)
-    wait_until(lambda: "the door for upstream's tools has ended (3)" in log.read_text())
-    assert f"cannot use {none}: " in log.read_text()
-    host.put("another")
-    helper.kill(host.lab, "h1", signal.SIGTERM)
-    host.start()
+def test_a_folder_that_is_none_is_told(
+    host: Host,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """And tried again: whoever mends it need not start the agent anew."""
+    folder = tmp_path / "door"
+    folder.write_text("")
+
+    async def keep() -> None:
+        async with kept_open(Instance(host.lab.instance("h1")), Sandesh(sock_dir=str(folder))):
+            while "has ended (3)" not in caplog.text:
+                await asyncio.sleep(0.05)
+            folder.unlink()
+            while not (folder / "dpdk_netlink").exists():
+                await asyncio.sleep(0.05)
+        assert not (folder / "dpdk_netlink").exists()
+
+    asyncio.run(asyncio.wait_for(keep(), 30))
+    assert f"cannot use {folder}: " in capfd.readouterr().err

@@ -24,6 +24,7 @@ from vrouter.agent.desired.state import Change, Key, State
 from vrouter.agent.desired.store import Store
 from vrouter.agent.facade import Outcome, Problem, Rejected, Source
 from vrouter.agent.facts import Device, Fabric, Facts, parse
+from vrouter.agent.gateways import Gateways
 from vrouter.agent.plan.entries import Diff, Entries, PlannedMac
 from vrouter.agent.plan.numbers import FLOOD_LABEL, LABEL, NIC, PKT0, VHOST, VRF, spaces
 from vrouter.agent.plan.planner import FABRIC, Planner, Step, Unit
@@ -60,6 +61,7 @@ class Reconciler:
         self.facts = Facts()
         self.planner = Planner(self.state, self.ids, self.facts)
         self.applier = Applier(self.core)
+        self.gateways = Gateways(self.state, self.facts, self._links, self._note_device)
         self._devices = Devices("")
         self._managed: set[IPAddress] = set()
         self._mac_changed = False
@@ -136,13 +138,14 @@ class Reconciler:
         """Compare all tables with all that is wanted, and mend what differs; what was mended."""
         if pkt0 is not None:
             self.facts.pkt0 = pkt0
+        self.gateways.make_again()
         self.planner.replan(self.planner.all_units())
         self.keep_numbers()
         diff = self.difference()
         self.applier.apply(diff)
         self._attach_all()
         self.core.collect()
-        self.behind = ""
+        self.behind = self.gateways.settle()
         return diff
 
     def difference(self) -> Diff:
@@ -194,11 +197,15 @@ class Reconciler:
             return change.outcome()
         try:
             self._check_labels(change)
+            self.gateways.check(change, self._read_fabric, self.planner.tunnel_ends())
+            if not dry_run:
+                self.gateways.make(change)
             step = self._plan(change)
             if not dry_run:
                 self.store.commit(change, self.ids.changes())
         except BaseException:
             self._take_back(change)
+            self.gateways.settle(change)
             raise
         if dry_run:
             self.planner.undo(step)
@@ -206,6 +213,7 @@ class Reconciler:
             return change.outcome()
         self.ids.settle()
         self._apply(change, step)
+        self.behind = self.gateways.settle(change) or self.behind
         self.manage()
         return change.outcome()
 
@@ -307,6 +315,10 @@ class Reconciler:
             self.mend()
             return self.planner.all_units()
         changed = [name for name, device in news.links.items() if self._note_device(name, device)]
+        pairs = self.gateways.devices()
+        lost = pairs & set(changed)
+        if lost:
+            self.gateways.make_again()
         units = self.planner.of_devices(changed)
         if self._fabric_changed(news, changed):
             units += self.planner.of_fabric()
@@ -314,6 +326,8 @@ class Reconciler:
                 units = self.planner.all_units()
         if units:
             self._replan(units)
+        if pairs and (news.fabric or lost):
+            self.behind = self.gateways.settle() or self.behind
         self.manage()
         return units
 
@@ -388,7 +402,8 @@ class Reconciler:
 
     def _fabric_changed(self, news: watch.News, changed: list[str]) -> bool:
         self._mac_changed = False
-        if not news.fabric and not {self._devices.nic, self._devices.vhost} & set(changed):
+        own = {self._devices.nic, self._devices.vhost}
+        if not news.fabric and not own & set(changed) and not self._routes_went(changed):
             return False
         before, now = self.facts.fabric, self._read_fabric()
         if now == before:
@@ -396,6 +411,12 @@ class Reconciler:
         self._mac_changed = before is None or now is None or before.vhost.mac != now.vhost.mac
         self.facts.fabric = now
         return True
+
+    def _routes_went(self, changed: list[str]) -> bool:
+        """Whether a netdevice has gone that was no port: the kernel tells nothing of the IPv4
+        routes that go with one."""
+        gone = [name for name in changed if name not in self.facts.devices]
+        return any(self.state.owner("device", name) is None for name in gone)
 
     def _read_fabric(self) -> Fabric | None:
         devices = self.facts.devices

@@ -9,7 +9,7 @@ from typing import Final
 from vrouter.agent.desired.ids import Ids
 from vrouter.agent.desired.records import Endpoint, Interface, Network
 from vrouter.agent.desired.state import State
-from vrouter.agent.facts import alone, parse
+from vrouter.agent.facts import Facts, alone, parse
 from vrouter.agent.plan.numbers import ROUTER_MAC, VIF, VRF
 from vrouter.agent.plan.planner import Planner
 from vrouter.agent.services.base import Port
@@ -53,11 +53,7 @@ class LiveWorld:
         network = self.network(vrf)
         if network is not None and network.mtu:
             return network.mtu
-        fabric = self._planner.facts.fabric
-        nic = None if fabric is None else self._planner.facts.devices.get(fabric.nic.name)
-        if fabric is None or nic is None or not nic.mtu:
-            return 0
-        return nic.mtu - (_OVER_IPV4 if fabric.source(4) is not None else _OVER_IPV6)
+        return fitting_mtu(self._planner.facts)
 
     def addresses_of(self, network: str, hostname: str) -> Sequence[IPAddress]:
         """The addresses in a network of the VMs of that host name. An endpoint's is its name."""
@@ -106,6 +102,15 @@ class LiveWorld:
         if network is None:
             return None
         return Port(idx, entries.vif[idx].vrf, interface, network)
+
+
+def fitting_mtu(facts: Facts) -> int:
+    """The longest packet of a VM that fits into any tunnel, 0 unknown."""
+    fabric = facts.fabric
+    nic = None if fabric is None else facts.devices.get(fabric.nic.name)
+    if fabric is None or nic is None or not nic.mtu:
+        return 0
+    return nic.mtu - (_OVER_IPV4 if fabric.source(4) is not None else _OVER_IPV6)
 
 
 def _name(station: Interface | Endpoint) -> str:

@@ -15,7 +15,7 @@ from vrouter.dpcore.errors import Refused, UsageError, VrouterError
 from vrouter.dpcore.instance import find_instance
 from vrouter.tools.common import EXIT_OK, emit_json, emit_lines, report
 
-KINDS = ("network", "interface", "host", "endpoint", "membership", "route", "link-local")
+KINDS = ("network", "interface", "host", "endpoint", "membership", "route", "link-local", "gateway")
 _REFUSED = 3
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "network": ("vni", "forwarding", "subnets"),
@@ -25,6 +25,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "membership": ("network", "host", "flood_label"),
     "route": ("network", "prefix", "next_hop", "host"),
     "link-local": ("address", "port", "target", "target_port"),
+    "gateway": ("network", "device", "subnets", "routes"),
 }
 
 

@@ -21,7 +21,7 @@ from tests.unit.agent.builders import (
     rig,
 )
 
-from vrouter.agent.desired.records import AddressPair, Network, Record, StaticRoute
+from vrouter.agent.desired.records import AddressPair, Gateway, Network, Record, StaticRoute
 from vrouter.agent.facade import Rejected
 from vrouter.agent.facts import Device, KernelRoute
 from vrouter.agent.plan.entries import Diff, Entries, PlannedMac, PlannedRoute, compare
@@ -244,7 +244,8 @@ def test_when_numbers_run_out_nothing_has_changed() -> None:
 def test_changes_one_by_one_come_to_the_same_as_the_whole(seed: int) -> None:
     """Whatever the order of changes: the kept plan is the one that is made anew of the end."""
     chance = random.Random(seed)
-    made = rig(*(f"tap{number}" for number in range(1, 9)))
+    names = [*(f"tap{number}" for number in range(1, 9)), "vgw", "vgwi"]
+    made = rig(*names)
     pool: list[Record] = [
         BLUE,
         msgspec.structs.replace(BLUE, forwarding="l3", mac_learning=True),
@@ -256,6 +257,7 @@ def test_changes_one_by_one_come_to_the_same_as_the_whole(seed: int) -> None:
         *(endpoint(number) for number in range(20, 26)),
         StaticRoute(name="r", network="blue", prefix="10.7.0.0/16", next_hop="10.1.1.1"),
         StaticRoute(name="s", network="blue", prefix="10.8.0.0/16", host="h2", label=99),
+        Gateway(name="g", network="blue", device="vgw", routes=("10.6.0.0/16",)),
     ]
     done = 0
     tables = made.planner.wanted()
@@ -263,7 +265,7 @@ def test_changes_one_by_one_come_to_the_same_as_the_whole(seed: int) -> None:
         gone = chance.sample(made.state.keys(), k=min(1, len(made.state.keys())))
         puts, keys = ([chance.choice(pool)], ()) if chance.random() < 0.75 else ([], tuple(gone))
         if chance.random() < 0.2:
-            name = f"tap{chance.randrange(1, 9)}"
+            name = chance.choice(names)
             if made.facts.devices.pop(name, None) is None:
                 made.facts.devices[name] = Device(chance.randrange(100, 999), name)
             _write(tables, made.planner.replan(made.planner.of_devices([name])).diff)

@@ -12,6 +12,7 @@ import msgspec
 
 from vrouter.agent.desired.records import (
     Endpoint,
+    Gateway,
     Host,
     Interface,
     LinkLocal,
@@ -29,6 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?")
+_PAIR = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,13}")  # the other end has a letter more
 _MAX_LABEL, _MAX_VNI = (1 << 20) - 1, (1 << 24) - 1
 _GROUPS = ("ff00::/8", "224.0.0.0/4")
 R = TypeVar("R", bound=msgspec.Struct)
@@ -252,6 +254,22 @@ def _link_local(check: Checker, record: LinkLocal) -> LinkLocal:
     return msgspec.structs.replace(record, address=address)
 
 
+def _gateway(check: Checker, record: Gateway) -> Gateway:
+    if not _PAIR.fullmatch(record.device):
+        why = "is no name of a pair of netdevices: letters, digits, - and _, up to 14"
+        check.wrong("device", f"{record.device!r} {why}")
+    check.label("label", record.label)
+    if not record.subnets and not record.routes:
+        check.wrong("subnets", "is empty, and routes too: nothing would lead through it")
+    subnets = check.each("subnets", record.subnets, check.prefix)
+    for at, prefix in enumerate(subnets):
+        if str(prefix).endswith("/0"):
+            check.wrong(f"subnets[{at}]", f"{prefix} would take the host's own default route")
+    return msgspec.structs.replace(
+        record, subnets=subnets, routes=check.each("routes", record.routes, check.prefix)
+    )
+
+
 def _parsed(prefix: str) -> IPNetwork | None:
     try:
         return ip_network(prefix)
@@ -275,4 +293,5 @@ _BY_KIND: dict[str, Callable[[Checker, Any], Record]] = {
     "membership": _membership,
     "route": _route,
     "link-local": _link_local,
+    "gateway": _gateway,
 }

@@ -15,6 +15,7 @@ from typing import TypeVar
 from vrouter.agent.desired.ids import Ids
 from vrouter.agent.desired.records import (
     Endpoint,
+    Gateway,
     Host,
     Interface,
     Membership,
@@ -26,6 +27,7 @@ from vrouter.agent.desired.state import DISCARD, Change, State, key_of
 from vrouter.agent.facts import Device, Facts, alone, parse
 from vrouter.agent.plan.entries import Diff, Entries, PlannedMac, compare
 from vrouter.agent.plan.fabric import plan_fabric
+from vrouter.agent.plan.gateways import plan_gateway
 from vrouter.agent.plan.hosts import plan_host
 from vrouter.agent.plan.networks import plan_network, plan_tree
 from vrouter.agent.plan.numbers import VRF, Numbers
@@ -105,7 +107,7 @@ class Planner:
     def all_units(self) -> list[Unit]:
         """Every unit that there can be."""
         units = [FABRIC]
-        for kind in (Host, Network, Interface, Endpoint, StaticRoute):
+        for kind in (Host, Network, Interface, Endpoint, StaticRoute, Gateway):
             units += [key_of(record) for record in self.state.all(kind)]
         units += [(TREE, network.name) for network in self.state.all(Network)]
         return units
@@ -124,9 +126,9 @@ class Planner:
         units: dict[Unit, None] = {}
         for name in names:
             owner = self.state.owner("device", name)
-            interface = self.state.get(Interface, owner[1]) if owner else None
-            if interface is not None:
-                units |= dict.fromkeys(self._of_record(interface))
+            record = self.state.record(owner) if owner else None
+            if record is not None:
+                units |= dict.fromkeys(self._of_record(record))
         return list(units)
 
     def of_fabric(self) -> list[Unit]:
@@ -138,7 +140,7 @@ class Planner:
         match record:
             case Network():
                 units += [key_of(record), (TREE, record.name)]
-                units += self._users_of(record, Interface, Endpoint, StaticRoute)
+                units += self._users_of(record, Interface, Endpoint, StaticRoute, Gateway)
             case Interface():
                 units += [key_of(record), (TREE, record.network)]
                 for child in self._users_of(record, Interface):
@@ -156,7 +158,7 @@ class Planner:
                         units.append(key)
             case Membership():
                 units.append((TREE, record.network))
-            case StaticRoute():
+            case StaticRoute() | Gateway():
                 units.append(key_of(record))
         return units
 
@@ -234,6 +236,8 @@ class Planner:
                 return plan_endpoint(record, network, host, numbers)
             case StaticRoute():
                 return self._route(record, numbers)
+            case Gateway():
+                return plan_gateway(self.facts, record, numbers)
             case _:
                 return None
 
