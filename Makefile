@@ -12,6 +12,7 @@ WORKERS     = 3
 SOAK_ARGS   =
 BENCH_ARGS  =
 COVERAGE_ARGS =
+IMAGE_BASE  = $(shell . /etc/os-release && echo "$$ID:$$VERSION_ID")
 
 BIN    := .venv/bin
 SETUP  := packaging/setup.sh
@@ -27,7 +28,7 @@ BPF_FLAGS := -g -O2 -Wall -Wextra -Wno-unused-parameter -Werror -target bpf -mcp
 export CLANG LLVM_STRIP
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test soak coverage bench bpf install lint clean distclean setup root deb
+.PHONY: help demo test soak coverage bench bpf install lint clean distclean setup root deb image
 
 help:
 	@echo "make demo     two hosts, one overlay, in namespaces of this machine (root)"
@@ -37,6 +38,7 @@ help:
 	@echo "make bench    speed, side by side with the kernel's own forwarding (root)"
 	@echo "make install  vrouter and its tools into .venv/bin"
 	@echo "make deb      a Debian package into dist/"
+	@echo "make image    an image of that package, by podman (packaging/Containerfile)"
 	@echo "make bpf      compile bpf/ to $(OBJECT)"
 	@echo "make lint     formatter, linter, type checker"
 	@echo "make clean    remove what was built; make distclean: .venv too"
@@ -65,6 +67,11 @@ install: bpf
 
 deb: install
 	@$(OWN) packaging/debian/build.sh
+
+# IMAGE_BASE: the distribution that the package is made for, by a name that podman completes
+image: deb
+	@podman build -f packaging/Containerfile -t vrouter --build-arg "BASE=$(IMAGE_BASE)" \
+		--build-arg "PACKAGE=$$(ls -t dist/vrouter_*.deb | head -1)" .
 
 demo: root bpf
 	@$(OWN) $(BIN)/vrouter lab demo

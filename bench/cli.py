@@ -135,7 +135,7 @@ def _run(cases: list[Case], wanted: _Effort) -> list[Result]:
 
 
 def _plan(lab_id: str, encap: str) -> Lab:
-    return plan("two-hosts", lab_id, encap=encap, forwarding="l2", wire="tso")
+    return plan("two-hosts", lab_id, encap=encap, control="tables")
 
 
 def _wire(lab: Lab) -> Wire:

@@ -48,7 +48,7 @@ def vrouter() -> Vrouter:
 
 @pytest.fixture(scope="module")
 def make_lab() -> Iterator[MakeLab]:
-    """Build labs by their options; all go when the module's tests are over."""
+    """Build labs without agents by their options; all go when the module's tests are over."""
     made = contextlib.ExitStack()
 
     def make(
@@ -61,6 +61,7 @@ def make_lab() -> Iterator[MakeLab]:
             forwarding=forwarding,
             wire=wire,
             underlay=underlay,
+            control="tables",
         )
         made.callback(build.down, plan.id, lambda line: None)
         return build.up(plan, lambda line: None)
@@ -71,7 +72,7 @@ def make_lab() -> Iterator[MakeLab]:
 
 @pytest.fixture(scope="session")
 def shared_lab() -> Iterator[MakeLab]:
-    """A lab by its encapsulation and forwarding, the same for all tests that ask for it.
+    """A lab without agents by its encapsulation and forwarding, the same for all tests that ask.
 
     Who changes it puts it back.
     """
@@ -81,7 +82,7 @@ def shared_lab() -> Iterator[MakeLab]:
     def get(encap: str, forwarding: str) -> Lab:
         if (encap, forwarding) not in labs:
             plan = topology.plan(
-                "two-hosts", unique("s"), encap=encap, forwarding=forwarding, wire="tso"
+                "two-hosts", unique("s"), encap=encap, forwarding=forwarding, control="tables"
             )
             made.callback(build.down, plan.id, lambda line: None)
             labs[encap, forwarding] = build.up(plan, lambda line: None)

@@ -47,11 +47,12 @@ def section(text: str, title: str) -> str:
 
 
 def assert_all_is_shown(text: str, encap: str) -> None:
+    assert "is up already" in text or "agents run on h1 and h2" in section(text, "two hosts")
     pings = section(text, "the VMs talk")
     for pair in (r"vm1 -> vm2", r"vm1 -> vm3", r"vm4 -> vm5", r"h1 -> h2"):
         assert re.search(rf"{pair} .* 3 of 3 answered", pings), pair
     vifs = section(text, "vif --list on h1")
-    for device in ("eth0", "vhost0", "tap-vm1", "tap-vm2", "tap-vm4"):
+    for device in ("eth0", "vhost0", "pkt0", "tap-vm1", "tap-vm2", "tap-vm4"):
         assert re.search(rf"vif0/\d+ +OS: {device}\b", vifs), device
     path = section(text, "the path of one packet")
     near, far = re.split(r"^ *h2:$", path, flags=re.MULTILINE)

@@ -253,7 +253,7 @@ def test_a_lab_command_killed(lab: Lab) -> None:
         for after in (0.1, 0.3, 0.5):
             for command in (
                 ("vrouter", "lab", "exec", "--id", lab.id, "vm1", "--", "sleep", "9"),
-                ("vrouter", "lab", "up", "two-hosts", "--id", lab.id),
+                ("vrouter", "lab", "up", "two-hosts", "--control", "tables", "--id", lab.id),
             ):
                 process = start(lab, command)
                 with contextlib.suppress(subprocess.TimeoutExpired):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.agents import agent_pid, kill
 from tests.system.helpers import SOURCE, MakeLab, Vrouter, unique
 from vrouter.dpcore import bpffs
 from vrouter.dpcore.errors import Busy, Refused
@@ -168,14 +170,13 @@ def test_a_signal_reaches_the_command(lab: Lab) -> None:
 def test_up_twice_changes_nothing(lab: Lab) -> None:
     before = netns.inode(lab.netns("h1"))
     said: list[str] = []
-    build.up(
-        topology.plan(lab.lab, lab.id, encap="vxlan", forwarding="l2", wire="tso"), said.append
-    )
+    build.up(topology.plan(lab.lab, lab.id, control="tables"), said.append)
     assert said == [f"lab {lab.id} is up already"]
     assert netns.inode(lab.netns("h1")) == before
-    other = topology.plan(lab.lab, lab.id, encap="mplsogre", forwarding="l2", wire="tso")
-    with pytest.raises(Refused, match="--encap vxlan"):
-        build.up(other, said.append)
+    for encap, control in (("mplsogre", "tables"), ("vxlan", "agent")):
+        other = topology.plan(lab.lab, lab.id, encap=encap, control=control)
+        with pytest.raises(Refused, match=r"--encap vxlan .*--control tables"):
+            build.up(other, said.append)
 
 
 def test_labs_stand_side_by_side_and_one_goes(lab: Lab, make_lab: MakeLab) -> None:
@@ -198,7 +199,32 @@ def test_down_ends_what_runs_inside_and_is_idempotent(make_lab: MakeLab) -> None
     assert said == [f"lab {one.id} is not up: nothing to do"]
 
 
-@pytest.mark.parametrize("after", [0.1, 0.4, 0.8, 1.2])
+def test_by_itself_agents_make_its_networks(vrouter: Vrouter) -> None:
+    """The first packet between hosts passes; an agent that is told to go, goes with the lab."""
+    lab_id = unique("a")
+    try:
+        done = vrouter("lab", "up", "two-hosts", "--id", lab_id)
+        assert (done.returncode, done.stderr) == (0, "")
+        there = state.load(lab_id)
+        assert there is not None and (there.control, there.stage) == ("agent", 3)
+        for source, target in (("vm1", "vm3"), ("vm5", "vm4"), ("vm1", "vm2")):
+            assert proof.ping(there, source, there.vm(target).ip, 1).answered == 1
+            assert proof.ping(there, source, there.vm(target).ip6, 1).answered == 1
+        pids = [agent_pid(there, host.name) for host in there.hosts]
+        shown = node.call(there, "h1", ["vrouter", "get", "interface"]).stdout
+        assert re.search(r"^vm1 +blue +tap-vm1 .* active", shown, re.MULTILINE)
+        kill(there, "h1")
+        assert proof.ping(there, "vm1", there.vm("vm3").ip, 1).answered == 1
+        assert not build.is_whole(there)
+    finally:
+        done = vrouter("lab", "down", "--id", lab_id)
+    assert done.returncode == 0
+    assert left_of(lab_id) == []
+    commands = [Path("/proc", str(pid), "cmdline") for pid in pids]
+    assert not any(lab_id in one.read_text() for one in commands if one.exists())
+
+
+@pytest.mark.parametrize("after", [0.1, 0.4, 0.8, 1.2, 1.8])
 def test_down_cleans_up_a_lab_killed_half_way(after: float, vrouter: Vrouter) -> None:
     lab_id = unique("k")
     code = "import sys; from vrouter.tools.vrouter import main; sys.exit(main())"
@@ -222,7 +248,7 @@ def test_down_cleans_up_a_lab_killed_half_way(after: float, vrouter: Vrouter) ->
 
 def test_a_lab_that_another_process_builds_is_left_alone() -> None:
     lab_id = unique("b")
-    plan = topology.plan("two-hosts", lab_id, encap="vxlan", forwarding="l2", wire="tso")
+    plan = topology.plan("two-hosts", lab_id)
     child = os.fork()
     if child == 0:
         state.claim(plan, "building")

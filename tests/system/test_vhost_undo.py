@@ -258,6 +258,22 @@ def test_where_systemd_runs_the_guard_is_a_unit(
     wait_until(lambda: host.snapshot() == before)
 
 
+def test_a_command_that_is_process_1_ends(host: Host) -> None:
+    """As in a container: its guard is none of systemd's."""
+    before = host.snapshot()
+    alone = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    for words in (("up", "--physical", "nic", "--force"), ("down",)):
+        subprocess.run(
+            [*alone, sys.executable, "-c", _CODE, "vhost", *words],
+            env={**os.environ, "PYTHONPATH": str(SOURCE), "VROUTER_NAME": host.instance.name},
+            stdin=subprocess.DEVNULL,
+            timeout=30,
+            check=True,
+        )
+        assert (vhost.physical_of(host.instance) == "nic") is (words[0] == "up")
+    assert host.snapshot() == before
+
+
 def test_the_command_confirms_and_forgets(host: Host, vrouter: Vrouter) -> None:
     def run(*args: str) -> subprocess.CompletedProcess[str]:
         return vrouter("vhost", *args, VROUTER_NAME=host.instance.name)

@@ -33,9 +33,19 @@ class Log(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class Sandesh(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The door for upstream's tools, as `vrouter sandesh` has them. sock_dir: the folder of its
+    sockets ("" no door). far_netns: for the far ends of netdevices that it makes ("" it makes
+    none)."""
+
+    sock_dir: str = ""
+    far_netns: str = ""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything. desired_state: a file that is applied at start and on SIGHUP ("" none).
-    api: the doors by HTTP. tcp, metadata: what VMs are served by TCP."""
+    api: the doors by HTTP. sandesh: the door for upstream's tools. tcp, metadata: what VMs are
+    served by TCP."""
 
     desired_state: str = ""
     services: Services = Services()
@@ -43,6 +53,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     api: ApiConfig = ApiConfig()
     tcp: local.TcpConfig = local.TcpConfig()
     metadata: local.MetadataConfig = local.MetadataConfig()
+    sandesh: Sandesh = Sandesh()
 
 
 def read(path: Path | None) -> Config:
@@ -68,4 +79,14 @@ def read(path: Path | None) -> Config:
     except ValueError as error:
         raise BadValue("services", "resolvers", str(error)) from None
     local.check(found.tcp, found.metadata)
+    _check_door(found.sandesh)
     return found
+
+
+def _check_door(found: Sandesh) -> None:
+    if found.far_netns and not found.sock_dir:
+        raise BadValue(
+            "sandesh.far_netns", found.far_netns, "without sock_dir there is no door that uses it"
+        )
+    if found.sock_dir and not found.sock_dir.startswith("/"):
+        raise BadValue("sandesh.sock_dir", found.sock_dir, "it does not begin with /")

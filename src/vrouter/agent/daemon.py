@@ -232,6 +232,9 @@ class Agent:
             if not self.tables.core.is_current():
                 log.info("another dp-core has taken the place of this one")
                 await self._run(self.tables.mend)
+            elif self.tables.is_emptied():
+                log.warning("somebody has emptied the tables: everything is written again")
+                await self._run(self.tables.mend)
             now = time.monotonic()
             if not self.tables.behind:
                 behind_since = 0.0

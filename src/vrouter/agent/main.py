@@ -17,6 +17,7 @@ from typing import Final
 from vrouter.agent import config as configuration
 from vrouter.agent.config import Config
 from vrouter.agent.daemon import Agent
+from vrouter.agent.door import kept_open
 from vrouter.agent.systemd import notify
 from vrouter.api import serve
 from vrouter.dpcore import netns
@@ -93,7 +94,10 @@ async def _serve(instance: Instance, found: Config, args: argparse.Namespace) ->
     try:
         await agent.start()
         loop.add_signal_handler(signal.SIGHUP, _reload, agent, args.config)
-        async with contextlib.nullcontext() if args.no_api else serve(agent, instance, found.api):
+        async with contextlib.AsyncExitStack() as doors:
+            if not args.no_api:
+                await doors.enter_async_context(serve(agent, instance, found.api))
+            await doors.enter_async_context(kept_open(instance, found.sandesh))
             log.info("vRouter %s: ready", instance.name)
             notify("READY=1", "STATUS=forwarding, tables as wanted")
             await stopped.wait()

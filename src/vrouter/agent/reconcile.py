@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from vrouter.agent.desired.state import Change, Key, State
 from vrouter.agent.desired.store import Store
 from vrouter.agent.facade import Outcome, Problem, Rejected, Source
 from vrouter.agent.facts import Device, Fabric, Facts, parse
+from vrouter.agent.gateways import Gateways
 from vrouter.agent.plan.entries import Diff, Entries, PlannedMac
 from vrouter.agent.plan.numbers import (
     BROADCAST,
@@ -41,7 +42,7 @@ from vrouter.agent.plan.planner import FABRIC, GROUPS, Planner, Step, Unit
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import Refused, Reloaded, TableFull, VrouterError
 from vrouter.dpcore.instance import Instance
-from vrouter.dpcore.names import VifType
+from vrouter.dpcore.names import VifFlag, VifType
 from vrouter.dpcore.records import IPAddress, Vif
 from vrouter.dpcore.slots import QUARANTINE_NS
 from vrouter.host.netlink import Netlink
@@ -71,6 +72,7 @@ class Reconciler:
         self.facts = Facts()
         self.planner = Planner(self.state, self.ids, self.facts)
         self.applier = Applier(self.core)
+        self.gateways = Gateways(self.state, self.planner, self._links, self._note_device)
         self._devices = Devices("")
         self._managed: set[IPAddress] = set()
         self._mac_changed = False
@@ -147,6 +149,7 @@ class Reconciler:
         """Compare all tables with all that is wanted, and mend what differs; what was mended."""
         if pkt0 is not None:
             self.facts.pkt0 = pkt0
+        self.gateways.make_again()
         self.planner.replan(self.planner.all_units())
         self.planner.release_groups()
         self.keep_numbers()
@@ -154,7 +157,7 @@ class Reconciler:
         self.applier.apply(diff)
         self._attach_all()
         self.core.collect()
-        self.behind = ""
+        self.behind = self.gateways.settle()
         return diff
 
     def difference(self) -> Diff:
@@ -206,11 +209,15 @@ class Reconciler:
             return change.outcome()
         try:
             self._check_labels(change)
+            self.gateways.check(change, self._read_fabric, self.planner.tunnel_ends())
+            if not dry_run:
+                self.gateways.make(change)
             step = self._plan(change)
             if not dry_run:
                 self.store.commit(change, self.ids.changes())
         except BaseException:
             self._take_back(change)
+            self.gateways.settle(change)
             raise
         if dry_run:
             self.planner.undo(step)
@@ -218,6 +225,7 @@ class Reconciler:
             return change.outcome()
         self.ids.settle()
         self._apply(change, step)
+        self.behind = self.gateways.settle(change) or self.behind
         self.manage()
         return change.outcome()
 
@@ -319,6 +327,10 @@ class Reconciler:
             self.mend()
             return self.planner.all_units()
         changed = [name for name, device in news.links.items() if self._note_device(name, device)]
+        pairs = self.gateways.devices()
+        lost = pairs & set(changed)
+        if lost:
+            self.gateways.make_again()
         units = self.planner.of_devices(changed)
         if self._fabric_changed(news, changed):
             units += self.planner.of_fabric()
@@ -326,6 +338,8 @@ class Reconciler:
                 units = self.planner.all_units()
         if units:
             self._replan(units)
+        if pairs and (news.fabric or lost):
+            self.behind = self.gateways.settle() or self.behind
         self.manage()
         return units
 
@@ -366,11 +380,34 @@ class Reconciler:
         """Compare and write everything anew, after something could not be written."""
         try:
             self._reopen()
+            if self.is_emptied():
+                self._rejoin()
             self.reconcile()
             self.manage()
         except VrouterError as error:
             self.behind = str(error)
             log.error("the tables are not as wanted: %s", error)
+
+    def is_emptied(self) -> bool:
+        """Whether pkt0 is no vif any more: a RESET by the door for upstream's tools took it."""
+        try:
+            return self.facts.pkt0 is not None and self.core.vifs.get(PKT0) is None
+        except (ValueError, VrouterError):
+            return False  # another dp-core is just taking the place of this one
+
+    def _rejoin(self) -> None:
+        """Make vif0/0 and vif0/1, cross-connected, and the host's routes behind them: so its own
+        packets always have a way."""
+        wanted = self.planner.entries_of(FABRIC) or Entries()
+        nic, host = wanted.vif[NIC], wanted.vif[VHOST]
+        # the NIC first waits for its partner, which then joins both
+        joined = {
+            NIC: replace(nic, xconnect=None),
+            VHOST: replace(host, flags=host.flags | VifFlag.XCONNECT),
+        }
+        self.applier.apply(Diff(put=Entries(vif=joined)))
+        ways = {id: one for id, one in wanted.nexthop.items() if one.oif != PKT0}
+        self.applier.apply(Diff(put=Entries(nexthop=ways, route=wanted.route)))
 
     def _replan(self, units: Iterable[Unit]) -> None:
         try:
@@ -410,7 +447,8 @@ class Reconciler:
 
     def _fabric_changed(self, news: watch.News, changed: list[str]) -> bool:
         self._mac_changed = False
-        if not news.fabric and not {self._devices.nic, self._devices.vhost} & set(changed):
+        own = {self._devices.nic, self._devices.vhost}
+        if not news.fabric and not own & set(changed) and not self._routes_went(changed):
             return False
         before, now = self.facts.fabric, self._read_fabric()
         if now == before:
@@ -418,6 +456,12 @@ class Reconciler:
         self._mac_changed = before is None or now is None or before.vhost.mac != now.vhost.mac
         self.facts.fabric = now
         return True
+
+    def _routes_went(self, changed: list[str]) -> bool:
+        """Whether a netdevice has gone that was no port: the kernel tells nothing of the IPv4
+        routes that go with one."""
+        gone = [name for name in changed if name not in self.facts.devices]
+        return any(self.state.owner("device", name) is None for name in gone)
 
     def _read_fabric(self) -> Fabric | None:
         devices = self.facts.devices

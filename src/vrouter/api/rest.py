@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from vrouter.agent.desired.records import Interface, Network
+from vrouter.agent.desired.records import Gateway, Interface, Network
 from vrouter.agent.facade import Facade
-from vrouter.api import bodies, portfile
+from vrouter.api import bodies, gateway, portfile
 from vrouter.api.errors import ApiError
 from vrouter.api.ports import Port, Ports
 from vrouter.api.portview import view
@@ -39,8 +39,8 @@ class RestApi:
             ("PUT", "/enable-port/{uuid}", self._enable),
             ("PUT", "/disable-port/{uuid}", self._disable),
             ("POST", "/syncports", self._sync),
-            ("POST", "/gateway", self._gateway),
-            ("DELETE", "/gateway", self._gateway),
+            ("POST", "/gateway", self._add_gateways),
+            ("DELETE", "/gateway", self._delete_gateways),
             ("POST", "/vm", self._add_vm),
             ("DELETE", "/vm/{vm}", self._delete_vm),
             ("GET", "/vm/{vm}", self._show_vm),
@@ -91,10 +91,23 @@ class RestApi:
         self._ports.sync()
         return _done()
 
-    async def _gateway(self, request: Request) -> Response:
-        raise ApiError(
-            501, "gateway interfaces are not made by this agent: give the network a route instead"
-        )
+    async def _add_gateways(self, request: Request) -> Response:
+        wanted = gateway.read_gateways(await bodies.read(request), self._network)
+        await self._facade.put(wanted, "api")
+        return _done()
+
+    async def _delete_gateways(self, request: Request) -> Response:
+        names = gateway.read_interfaces(await bodies.read(request))
+        await self._facade.delete([(Gateway.kind, name) for name in names])
+        return _done()
+
+    def _network(self, instance: str) -> Network | None:
+        """The network of a routing instance: by its name, or its UUID."""
+        for name in gateway.instance_names(instance):
+            found = self._facade.get(Network, name)
+            if found is not None:
+                return found
+        return self._facade.by_uuid(Network, instance)
 
     async def _add_vm(self, request: Request) -> Response:
         await self._ports.add_vm(_checked(portfile.check_vm, await bodies.read(request)), AUTHOR)

@@ -12,12 +12,14 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from types import TracebackType
 from typing import Any
 
 from pyroute2 import IPRoute, NetlinkError  # type: ignore[import-untyped]
 
 from vrouter.dpcore.errors import DeviceError
+from vrouter.dpcore.records import IPNetwork
 
 IFF_UP = 1
 IFF_PROMISC = 0x100
@@ -25,6 +27,7 @@ IFF_ALLMULTI = 0x200
 ARPHRD_ETHER = 1
 _ADDR_GEN_MODE_NONE = 1
 _READY_SECONDS = 1.0
+_MAIN, _SCOPE_LINK = 254, 253
 _LIMITS = ("txqlen", "group", "gso_max_size", "gso_max_segs", "gro_max_size")
 
 
@@ -250,6 +253,35 @@ class Netlink:
         with _explain(f"cannot take {address}/{prefix} from {name}"):
             self._socket.addr(
                 "del", index=self.need(name).ifindex, address=address, prefixlen=prefix
+            )
+
+    def routes_by(self, link: Link, protocol: int) -> frozenset[IPNetwork]:
+        """The prefixes that routes of that protocol lead to by the device, in the main table."""
+        found: list[IPNetwork] = []
+        for family, zero in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+            for one in self._socket.get_routes(family=family, table=_MAIN, oif=link.ifindex):
+                if one["proto"] == protocol and one.get_attr("RTA_OIF") == link.ifindex:
+                    prefix = f"{one.get_attr('RTA_DST') or zero}/{one['dst_len']}"
+                    found.append(ip_network(prefix))
+        return frozenset(found)
+
+    def add_route_by(self, link: Link, prefix: IPNetwork, protocol: int) -> None:
+        """Let a prefix be on the device's link. DeviceError: there is a route to it already."""
+        self._route_by("add", link, prefix, protocol)
+
+    def delete_route_by(self, link: Link, prefix: IPNetwork, protocol: int) -> None:
+        """Undo `add_route_by`."""
+        self._route_by("del", link, prefix, protocol)
+
+    def _route_by(self, verb: str, link: Link, prefix: IPNetwork, protocol: int) -> None:
+        with _explain(f"cannot {verb} the host's route to {prefix} by {link.name}"):
+            self._socket.route(
+                verb,
+                dst=str(prefix),
+                family=socket.AF_INET if prefix.version == 4 else socket.AF_INET6,
+                oif=link.ifindex,
+                proto=protocol,
+                scope=_SCOPE_LINK if prefix.version == 4 else 0,
             )
 
     def flush_neighbours(self, name: str) -> None:

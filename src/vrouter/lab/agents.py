@@ -13,14 +13,17 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import VrouterError
 from vrouter.dpcore.instance import find_instance
+from vrouter.dpcore.names import NhFlag, NhType
 from vrouter.host import agent_lock, netns
 from vrouter.host.takeover import state as takeover
 from vrouter.lab.state import LABS_DIR
 from vrouter.lab.topology import Host, Lab, Network, Vm
 
 _READY_SECONDS: Final = 60.0
+_SETTLE_SECONDS: Final = 30.0
 _STARTED = "import sys; from vrouter.agent.main import main; sys.exit(main())"
 
 
@@ -107,32 +110,54 @@ def folder(lab: Lab, host: str) -> Path:
     return LABS_DIR / "agents" / lab.instance(host)
 
 
-def start(lab: Lab, host: Host, *, fresh: bool = True) -> int:
-    """Start the agent of a host and wait until it is ready; its process id.
+def start(lab: Lab, *hosts: Host, fresh: bool = True) -> list[int]:
+    """Start the agents of these hosts, all at once, and wait until they are ready; their process
+    ids.
 
     fresh: with the lab's own desired state, whatever stands in its file.
 
-    Raises VrouterError with what it said when it does not get ready.
+    Raises VrouterError with what one said that does not get ready; then none of them runs.
     """
-    place = folder(lab, host.name)
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if fresh:
-        (place / "state.toml").write_text(toml(desired(lab, host)), encoding="utf-8")
-    config = place / "agent.toml"
-    config.write_text(f'desired_state = "{place}/state.toml"\n', encoding="utf-8")
-    arguments = ["--name", lab.instance(host.name), "--config", str(config)]
-    return run(lab.netns(host.name), arguments, place / "agent.log")
+    starts: list[_Start] = []
+    try:
+        for host in hosts:
+            place = folder(lab, host.name)
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if fresh:
+                (place / "state.toml").write_text(toml(desired(lab, host)), encoding="utf-8")
+            config = place / "agent.toml"
+            config.write_text(f'desired_state = "{place}/state.toml"\n', encoding="utf-8")
+            arguments = ["--name", lab.instance(host.name), "--config", str(config)]
+            starts.append(_Start(lab.netns(host.name), arguments, place / "agent.log"))
+        return [one.ready() for one in starts]
+    except BaseException:
+        for one in starts:
+            one.end()
+        raise
 
 
 def run(space: str, arguments: list[str], log: Path) -> int:
     """Run vrouter-agent with `arguments` in namespace `space`, its output in `log`; its process
     id once it is ready."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+    started = _Start(space, arguments, log)
+    try:
+        return started.ready()
+    except BaseException:
+        started.end()
+        raise
+
+
+class _Start:
+    """An agent that was started and tells when it is ready."""
+
+    def __init__(self, space: str, arguments: list[str], log: Path) -> None:
+        self._space, self._log = space, log
+        self._told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         address = log.with_suffix(".ready")  # an abstract one would be the namespace's
         address.unlink(missing_ok=True)
-        told.bind(os.fspath(address))
+        self._told.bind(os.fspath(address))
         with log.open("a", encoding="utf-8") as output, netns.enter(space):
-            process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 [sys.executable, "-c", _STARTED, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -141,14 +166,44 @@ def run(space: str, arguments: list[str], log: Path) -> int:
                 start_new_session=True,
                 cwd="/",
             )
+
+    def ready(self) -> int:
+        """Wait until it is; its process id. Raises VrouterError."""
         end = time.monotonic() + _READY_SECONDS
-        while time.monotonic() < end and process.poll() is None:
-            if select.select([told], [], [], 0.05)[0] and b"READY=1" in told.recv(4096):
-                return process.pid
-    process.kill()
-    process.wait()
-    tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-5:])
-    raise VrouterError(f"the agent in {space} did not get ready: {tail or 'it said nothing'}")
+        while time.monotonic() < end and self._process.poll() is None:
+            if select.select([self._told], [], [], 0.05)[0] and b"READY=1" in self._told.recv(4096):
+                self._told.close()
+                return self._process.pid
+        self.end()
+        tail = "\n".join(self._log.read_text(encoding="utf-8").splitlines()[-5:])
+        said = tail or "it said nothing"
+        raise VrouterError(f"the agent in {self._space} did not get ready: {said}")
+
+    def end(self) -> None:
+        """Kill it."""
+        self._told.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def settle(lab: Lab) -> None:
+    """Wait until every host's tunnels lead somewhere: its agent has the other's MAC by then.
+
+    Raises VrouterError that names who does not answer.
+    """
+    end = time.monotonic() + _SETTLE_SECONDS
+    for host in lab.hosts:
+        with DpCore.open(find_instance(lab.instance(host.name))) as core:
+            while ways := _unresolved(core):
+                if time.monotonic() > end:
+                    to = ", ".join(ways)
+                    raise VrouterError(f"{host.name} has found no way to {to}: is its agent well?")
+                time.sleep(0.02)
+
+
+def _unresolved(core: DpCore) -> list[str]:
+    tunnels = [one for one in core.nexthops.items() if one.type == NhType.TUNNEL]
+    return sorted({str(one.dip) for one in tunnels if not one.flags & NhFlag.VALID})
 
 
 def runs(lab: Lab, host: Host) -> bool:

@@ -116,9 +116,9 @@ def _next_stage(there: Lab, lab: Lab, say: Say) -> Lab:
             with netns.enter(claimed.netns(host.name)):
                 vhost.up(find_instance(claimed.instance(host.name)), NIC, holders=_NOBODY)
             say(f"{host.name}: {NIC} behind vhost0")
-        if lab.stage >= 3:
-            agents.start(claimed, host)
-            say(f"{host.name}: its agent runs")
+    if lab.stage >= 3:
+        agents.start(claimed, *claimed.hosts)
+        say(f"{', '.join(host.name for host in claimed.hosts)}: its agent runs")
     return state.finish(claimed)
 
 
@@ -139,12 +139,15 @@ def _build(lab: Lab, say: Say) -> None:
         with netns.enter(lab.netns(host.name)):
             _host(lab, host)
         mine = ", ".join(vm.name for vm in lab.vms if vm.host == host.name)
-        if lab.stage >= 3:
-            agents.start(lab, host)
         place = f", {NIC} behind vhost0" if lab.stage >= 2 else ""
-        place += ", agent" if lab.stage >= 3 else ""
         vms = f", VMs {mine}" if mine else ""
         say(f"{host.name}: vRouter {lab.instance(host.name)}{place}{vms}")
+    if lab.stage >= 3:
+        agents.start(lab, *lab.hosts)
+        agents.settle(lab)
+        who = " and ".join(host.name for host in lab.hosts)
+        what = ", which got their networks by a file" if lab.networks else ""
+        say(f"agents run on {who}{what}")
 
 
 def _ends(lab: Lab) -> tuple[Host, ...]:

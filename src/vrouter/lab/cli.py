@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     up.add_argument(
         "--control", choices=topology.CONTROLS,
-        help="two-hosts: who fills the tables: the lab itself, or agents (tables)",
+        help="two-hosts: who fills the tables: the hosts' agents, or the lab itself (agent)",
     )  # fmt: skip
     up.add_argument("--id", help=f"prefix of all its names (default: ${_ENV}, else LAB)")
 

@@ -13,13 +13,16 @@ import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
+from vrouter.agent.tap import PKT0
 from vrouter.dpcore.errors import VrouterError
 from vrouter.dpcore.instance import find_instance
-from vrouter.lab import build, node, proof, topology
+from vrouter.host.vhost import VHOST
+from vrouter.lab import agents, build, node, proof, topology
 from vrouter.lab.topology import NIC, Lab
 from vrouter.tools.vrouter_trace import event_line
 
 COUNT = 20
+_TRIES = 5
 _VIF = "import sys; from vrouter.tools.vif import main; sys.exit(main())"
 _WAIT = 300  # seconds for another demo to end
 
@@ -32,6 +35,7 @@ def run(lab_id: str, encap: str) -> int:
         )
         for host in lab.hosts:  # a demo that was killed may have left them off
             proof.attach_all(find_instance(lab.instance(host.name)))
+        agents.settle(lab)
         _pings(lab)
         _vifs(lab)
         _path(lab)
@@ -116,14 +120,7 @@ def _path(lab: Lab) -> None:
 
 def _counters(lab: Lab) -> None:
     _title(f"proof 1: the vif counters of both hosts, {COUNT} pings vm1 -> vm3")
-    target = lab.vm("vm3").ip
-    proof.forget_neighbours(lab)
-    proof.ping(lab, "vm1", target, 1)
-    before = proof.counters(lab)
-    result = proof.ping(lab, "vm1", target, COUNT)
-    after = proof.counters(lab)
-    _must(result.answered == COUNT, f"only {result.answered} of {COUNT} pings were answered")
-    change = proof.risen(before, after)
+    change = _counted(lab, lab.vm("vm3").ip)
     for (host, vif), one in sorted(change.items()):
         _indent(f"{host} {vif:8} RX +{one.rx:<3} TX +{one.tx:<3} drops +{one.drops}")
     through = [("h1", "tap-vm1"), ("h1", NIC), ("h2", NIC), ("h2", "tap-vm3")]
@@ -134,6 +131,22 @@ def _counters(lab: Lab) -> None:
         f"lab {lab.id}?)",
     )
     _indent("exactly the packets sent, on these vifs and no other")
+
+
+def _counted(lab: Lab, target: str) -> dict[tuple[str, str], proof.Counters]:
+    """How the counters rose by the pings alone: counted again when a host (ARP) or its agent
+    (router advertisements) spoke meanwhile."""
+    own = {(host.name, vif) for host in lab.hosts for vif in (VHOST, PKT0)}
+    for _ in range(_TRIES):
+        proof.forget_neighbours(lab)
+        proof.ping(lab, "vm1", target, 1)
+        before = proof.counters(lab)
+        result = proof.ping(lab, "vm1", target, COUNT)
+        change = proof.risen(before, proof.counters(lab))
+        _must(result.answered == COUNT, f"only {result.answered} of {COUNT} pings were answered")
+        if not own & change.keys():
+            break
+    return change
 
 
 def _capture(lab: Lab) -> None:
@@ -162,6 +175,7 @@ def _detached(lab: Lab) -> None:
         result = proof.ping(lab, "vm1", target, 3, wait=1)
         _indent(f"{result.answered} of {result.sent} answered")
     _must(result.answered == 0, "pings were answered without dp-core")
+    agents.settle(lab)
     result = proof.ping(lab, "vm1", target, 3)
     _indent(f"attached again: {result.answered} of {result.sent} answered")
     _must(result.answered == 3, "pings were lost after dp-core was attached again")

@@ -58,9 +58,12 @@ def forget_neighbours(lab: Lab, *nodes: str) -> None:
     """Drop the ARP entries of these nodes, or of all, so that the next ping makes fresh ones.
 
     An old one would be probed again in the middle of a count, even if nobody uses it any more.
+    Those of a host with an agent stay: its tunnels are made of them.
     """
     hosts = {host.name for host in lab.hosts}
     for name in nodes or lab.nodes:
+        if name in hosts and lab.control == "agent":
+            continue
         with netns.enter(lab.netns(name)), Netlink() as links:
             links.flush_neighbours(VHOST if name in hosts else VM_DEVICE)
 

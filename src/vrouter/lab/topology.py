@@ -25,7 +25,7 @@ STAGES = (1, 2, 3)
 ENCAPS = ("vxlan", "mplsoudp", "mplsogre")
 FORWARDINGS = ("l2", "l3")
 WIRES = ("tso", "plain")
-CONTROLS = ("tables", "agent")
+CONTROLS = ("agent", "tables")
 UNDERLAYS = ("4", "6")
 NIC = "eth0"
 VM_DEVICE = "eth0"
@@ -86,8 +86,8 @@ class Lab:
     """A planned or built lab. `phase`: building, up or leaving; `pid`: who is at it.
 
     `stage`: how far the hosts' vRouters are brought up: 1 dp-core is loaded, 2 vhost0 stands in
-    the NIC's place, 3 their agents run. `control`: who fills the tables of two-hosts: the
-    lab itself, or agents.
+    the NIC's place, 3 their agents run. `control`: who fills the tables of two-hosts: agents, or
+    the lab itself.
     """
 
     id: str
@@ -229,10 +229,10 @@ def plan(
         return _one_host(lab_id, wire, stage or 2)
     if stage is not None:
         raise UsageError("lab two-hosts has no stages: --stage is one-host's")
-    lab_made = _two_hosts(lab_id, encap or "vxlan", forwarding or "l2", wire, underlay or "4")
-    if control == "agent":
-        return replace(lab_made, control=control, stage=3)
-    return lab_made
+    made = _two_hosts(lab_id, encap or "vxlan", forwarding or "l2", wire, underlay or "4")
+    if control == "tables":
+        return replace(made, control=control, stage=2)
+    return made
 
 
 def _underlay(number: int, name: str) -> Host:
@@ -288,5 +288,15 @@ def _two_hosts(lab_id: str, encap: str, forwarding: str, wire: str, underlay: st
         for number, host, network, last in places
     )
     return Lab(
-        lab_id, "two-hosts", encap, forwarding, wire, hosts, networks, vms, underlay=underlay
+        id=lab_id,
+        lab="two-hosts",
+        encap=encap,
+        forwarding=forwarding,
+        wire=wire,
+        hosts=hosts,
+        networks=networks,
+        vms=vms,
+        stage=3,
+        underlay=underlay,
+        control="agent",
     )

@@ -23,6 +23,7 @@ KINDS = (
     "membership",
     "route",
     "link-local",
+    "gateway",
     "bfd",
 )
 _REFUSED = 3
@@ -34,6 +35,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "membership": ("network", "host", "flood_label"),
     "route": ("network", "prefix", "next_hop", "host"),
     "link-local": ("address", "port", "target", "target_port", "metadata"),
+    "gateway": ("network", "device", "subnets", "routes"),
     "bfd": ("interface", "peer", "min_tx", "min_rx", "multiplier"),
 }
 _LIVE = ("interface", "bfd")  # kinds whose objects have a state

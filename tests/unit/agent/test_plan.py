@@ -23,6 +23,7 @@ from tests.unit.agent.builders import (
 
 from vrouter.agent.desired.records import (
     AddressPair,
+    Gateway,
     LinkLocal,
     Network,
     Record,
@@ -332,7 +333,8 @@ def test_when_numbers_run_out_nothing_has_changed() -> None:
 def test_changes_one_by_one_come_to_the_same_as_the_whole(seed: int) -> None:
     """Whatever the order of changes: the kept plan is the one that is made anew of the end."""
     chance = random.Random(seed)
-    made = rig(*(f"tap{number}" for number in range(1, 9)))
+    names = [*(f"tap{number}" for number in range(1, 9)), "vgw", "vgwi", "vrsvc1", "vrsvc2"]
+    made = rig(*names)
     pool: list[Record] = [
         BLUE,
         msgspec.structs.replace(BLUE, forwarding="l3", mac_learning=True),
@@ -348,6 +350,7 @@ def test_changes_one_by_one_come_to_the_same_as_the_whole(seed: int) -> None:
         METADATA,
         msgspec.structs.replace(METADATA, address="169.254.7.7"),
         Network(name="red", subnets=(Subnet(prefix="10.2.1.0/24"),)),
+        Gateway(name="g", network="blue", device="vgw", routes=("10.6.0.0/16",)),
     ]
     done = 0
     tables = made.planner.wanted()
@@ -355,7 +358,7 @@ def test_changes_one_by_one_come_to_the_same_as_the_whole(seed: int) -> None:
         gone = chance.sample(made.state.keys(), k=min(1, len(made.state.keys())))
         puts, keys = ([chance.choice(pool)], ()) if chance.random() < 0.75 else ([], tuple(gone))
         if chance.random() < 0.2:
-            name = chance.choice((*(f"tap{number}" for number in range(1, 9)), "vrsvc1", "vrsvc2"))
+            name = chance.choice(names)
             if made.facts.devices.pop(name, None) is None:
                 made.facts.devices[name] = Device(
                     chance.randrange(100, 999), name, peer_elsewhere=True, kind="veth"

@@ -43,7 +43,15 @@ STATE: dict[str, Any] = {
     ],
     "host": [{"name": "h2", "address": "172.30.0.2", "encapsulations": ["vxlan"]}],
 }
-BODIES: list[Any] = [PORT, [PORT, PORT], VM_BODY, STATE, STATE["network"][0], {}, [], None]
+GATEWAY = {
+    "interface": "vgw0",
+    "routing-instance": "blue",
+    "subnets": [{"ip-address": "10.1.1.0", "prefix-len": 24}],
+    "routes": [{"ip-address": "0.0.0.0", "prefix-len": 0}],
+}
+BODIES: list[Any] = [
+    PORT, [PORT, PORT], VM_BODY, STATE, STATE["network"][0], [GATEWAY], {}, [], None,
+]  # fmt: skip
 PATHS = [
     "/port", f"/port/{UUID}", f"/enable-port/{UUID}", f"/disable-port/{UUID}", "/syncports",
     "/gateway", "/vm", f"/vm/{UUID}", f"/vm/{UUID}/{UUID}", "/vm-cfg/pod", "/v1", "/v1/status",

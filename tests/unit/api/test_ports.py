@@ -237,11 +237,6 @@ def test_a_container_by_vm(api: Api) -> None:
     assert api.ask("POST", "/vm", {**VM_BODY, "host-ifname": "a/b"}).status == 400
 
 
-def test_gateways_are_refused_clearly(api: Api) -> None:
-    answer = api.ask("POST", "/gateway", [])
-    assert answer.status == 501 and "gateway" in answer.text
-
-
 def test_ports_of_an_l2_network_need_no_address(api: Api) -> None:
     api.run(api.facade.put([Network(name="l2", forwarding="l2")], "api"))
     body = {**PORT, "vn-id": "l2", "ip-address": "0.0.0.0", "ip6-address": ""}

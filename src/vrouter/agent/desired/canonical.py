@@ -13,6 +13,7 @@ import msgspec
 from vrouter.agent.desired.records import (
     Bfd,
     Endpoint,
+    Gateway,
     Host,
     Interface,
     LinkLocal,
@@ -32,6 +33,7 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _HOSTNAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_-]{1,63})*\.?")
 _TARGET = re.compile(rf"[0-9a-fA-F:]*:[0-9a-fA-F:.]*|{_HOSTNAME.pattern}")
+_PAIR = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,13}")  # the other end has a letter more
 _MAX_LABEL, _MAX_VNI = (1 << 20) - 1, (1 << 24) - 1
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -267,6 +269,22 @@ def _bfd(check: Checker, record: Bfd) -> Bfd:
     return msgspec.structs.replace(record, peer=check.address("peer", record.peer))
 
 
+def _gateway(check: Checker, record: Gateway) -> Gateway:
+    if not _PAIR.fullmatch(record.device):
+        why = "is no name of a pair of netdevices: letters, digits, - and _, up to 14"
+        check.wrong("device", f"{record.device!r} {why}")
+    check.label("label", record.label)
+    if not record.subnets and not record.routes:
+        check.wrong("subnets", "is empty, and routes too: nothing would lead through it")
+    subnets = check.each("subnets", record.subnets, check.prefix)
+    for at, prefix in enumerate(subnets):
+        if str(prefix).endswith("/0"):
+            check.wrong(f"subnets[{at}]", f"{prefix} would take the host's own default route")
+    return msgspec.structs.replace(
+        record, subnets=subnets, routes=check.each("routes", record.routes, check.prefix)
+    )
+
+
 def _parsed(prefix: str) -> IPNetwork | None:
     try:
         return ip_network(prefix)
@@ -291,4 +309,5 @@ _BY_KIND: dict[str, Callable[[Checker, Any], Record]] = {
     "route": _route,
     "link-local": _link_local,
     "bfd": _bfd,
+    "gateway": _gateway,
 }

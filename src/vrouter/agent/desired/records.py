@@ -208,7 +208,34 @@ class Bfd(Record, frozen=True, kw_only=True):
     passive: bool = False
 
 
+class Gateway(Record, frozen=True, kw_only=True):
+    """A way between a network and the host's own stack.
+
+    device: the host's end of it, a veth that the agent makes. subnets: prefixes that the host
+    reaches by it, in the network. routes: prefixes of the network that lead out by it, to the
+    host ("0.0.0.0/0": all that the network does not know). label: MPLS label by which other
+    hosts send what they want led out (0: given by the agent).
+    """
+
+    kind: ClassVar[str] = "gateway"
+    network: str
+    device: str
+    subnets: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    label: int = 0
+
+
 KINDS: dict[str, type[Record]] = {
     one.kind: one
-    for one in (Network, Interface, Host, Endpoint, Membership, StaticRoute, LinkLocal, Bfd)
+    for one in (
+        Network,
+        Interface,
+        Host,
+        Endpoint,
+        Membership,
+        StaticRoute,
+        LinkLocal,
+        Gateway,
+        Bfd,
+    )
 }

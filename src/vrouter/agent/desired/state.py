@@ -18,6 +18,7 @@ from vrouter.agent.desired.records import (
     KINDS,
     Bfd,
     Endpoint,
+    Gateway,
     Host,
     Interface,
     LinkLocal,
@@ -27,6 +28,7 @@ from vrouter.agent.desired.records import (
     StaticRoute,
 )
 from vrouter.agent.facade import Outcome, Problem, Rejected, Source
+from vrouter.host.takeover.pair import inner_end
 
 Key = tuple[str, str]
 Claim = tuple[Any, ...]
@@ -308,6 +310,8 @@ def claims(record: Record) -> Iterator[tuple[Claim, str, str]]:
         case LinkLocal():
             service = f"{record.address}:{record.port}"
             yield ("link-local", record.address, record.port), "address", service
+        case Gateway():
+            yield from _gateway_claims(record)
 
 
 def _network_claims(record: Network) -> Iterator[tuple[Claim, str, str]]:
@@ -339,6 +343,18 @@ def _station_claims(record: Interface | Endpoint) -> Iterator[tuple[Claim, str, 
     if record.parent:
         what = f"VLAN {record.vlan} of {record.parent}"
         yield ("vlan", record.parent, record.vlan), "vlan", what
+
+
+def _gateway_claims(record: Gateway) -> Iterator[tuple[Claim, str, str]]:
+    for device in (record.device, inner_end(record.device)):
+        yield ("device", device), "device", f"device {device}"
+    for at, prefix in enumerate(record.subnets):
+        # the host has one table, whatever the network
+        yield ("host route", prefix), f"subnets[{at}]", f"the host's route to {prefix}"
+    for at, prefix in enumerate(record.routes):
+        yield ("route", record.network, prefix), f"routes[{at}]", prefix
+    if record.label:
+        yield ("label", record.label), "label", f"label {record.label}"
 
 
 def needs(record: Record) -> Iterator[tuple[Key, str]]:

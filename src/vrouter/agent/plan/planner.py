@@ -15,6 +15,7 @@ from typing import TypeVar
 from vrouter.agent.desired.ids import Ids
 from vrouter.agent.desired.records import (
     Endpoint,
+    Gateway,
     Host,
     Interface,
     LinkLocal,
@@ -27,6 +28,7 @@ from vrouter.agent.desired.state import DISCARD, Change, State, key_of
 from vrouter.agent.facts import Device, Facts, alone, parse, service_device, service_vrf
 from vrouter.agent.plan.entries import Diff, Entries, PlannedMac, compare
 from vrouter.agent.plan.fabric import plan_fabric
+from vrouter.agent.plan.gateways import plan_gateway
 from vrouter.agent.plan.hosts import plan_host
 from vrouter.agent.plan.local import METADATA6, plan_local
 from vrouter.agent.plan.networks import MOST_GROUPS, plan_groups, plan_network, plan_tree
@@ -132,7 +134,7 @@ class Planner:
     def all_units(self) -> list[Unit]:
         """Every unit that there can be."""
         units = [FABRIC]
-        for kind in (Host, Network, Interface, Endpoint, StaticRoute):
+        for kind in (Host, Network, Interface, Endpoint, StaticRoute, Gateway):
             units += [key_of(record) for record in self.state.all(kind)]
         for network in self.state.all(Network):
             units += [(TREE, network.name), (GROUPS, network.name), (LOCAL, network.name)]
@@ -152,9 +154,9 @@ class Planner:
         units: dict[Unit, None] = {}
         for name in names:
             owner = self.state.owner("device", name)
-            interface = self.state.get(Interface, owner[1]) if owner else None
-            if interface is not None:
-                units |= dict.fromkeys(self._of_record(interface))
+            record = self.state.record(owner) if owner else None
+            if record is not None:
+                units |= dict.fromkeys(self._of_record(record))
             vrf = service_vrf(name)
             network = None if vrf is None else self.ids.owner(VRF, vrf)
             if network is not None:
@@ -169,8 +171,9 @@ class Planner:
         units: list[Unit] = []
         match record:
             case Network():
-                units += [(kind, record.name) for kind in (record.kind, TREE, GROUPS, LOCAL)]
-                units += self._users_of(record, Interface, Endpoint, StaticRoute)
+                units += [key_of(record), (TREE, record.name)]
+                units += [(GROUPS, record.name), (LOCAL, record.name)]
+                units += self._users_of(record, Interface, Endpoint, StaticRoute, Gateway)
             case Interface():
                 units += [key_of(record), (TREE, record.network), (GROUPS, record.network)]
                 for child in self._users_of(record, Interface):
@@ -189,11 +192,11 @@ class Planner:
                         units.append(key)
             case Membership():
                 units.append((TREE, record.network))
-            case StaticRoute():
+            case StaticRoute() | Gateway():
                 units.append(key_of(record))
             case LinkLocal():
-                for network in self.state.all(Network):
-                    units += [key_of(network), (LOCAL, network.name)]
+                for one in self.state.all(Network):
+                    units += [key_of(one), (LOCAL, one.name)]
         # a link-local service gives way to whoever has its address in a network
         if isinstance(record, Interface | Endpoint | StaticRoute) and self._has_services():
             units += [(Network.kind, record.network), (LOCAL, record.network)]
@@ -279,6 +282,8 @@ class Planner:
                 return plan_endpoint(record, network, host, numbers)
             case StaticRoute():
                 return self._route(record, numbers)
+            case Gateway():
+                return plan_gateway(self.facts, record, numbers)
             case _:
                 return None
 

@@ -49,7 +49,7 @@ _vrouter_values() {
     "vrouter lab up --stage") echo "1 2 3" ;;
     "vrouter lab up --wire") echo "tso plain" ;;
     "vrouter lab up --underlay") echo "4 6" ;;
-    "vrouter lab up --control") echo "tables agent" ;;
+    "vrouter lab up --control") echo "agent tables" ;;
     "vrouter lab demo --encap") echo "vxlan mplsoudp mplsogre" ;;
     "vrouter-port-control --oper") echo "add delete enable disable" ;;
     "vrouter-port-control --port_type") echo "NovaVMPort NameSpacePort ESXiPort RemotePort" ;;

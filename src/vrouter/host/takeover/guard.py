@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _READY, _DONE = b"ready\n", b"done\n"
 _POLL = 0.5  # seconds between looks at whether somebody has confirmed
+_IS_UNIT = "VROUTER_GUARD_IS_UNIT"
 _SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
 LOG = "vhost.log"
 
@@ -68,7 +69,7 @@ def _start(name: str, token: str, deadline: float | None) -> subprocess.Popen[by
     command = [sys.executable, "-P", "-m", "vrouter.host.takeover.guard", name, token, until]
     source = str(Path(__file__).resolve().parents[3])
     unit = ["systemd-run", "--quiet", "--collect", "--pipe", f"--unit=vrouter-guard-{token}"]
-    unit += [f"--setenv=PYTHONPATH={source}"]
+    unit += [f"--setenv=PYTHONPATH={source}", f"--setenv={_IS_UNIT}=1"]
     for prefix in ([*unit], []) if _SYSTEMD.is_dir() else ([],):
         process = subprocess.Popen(
             [*prefix, *command],
@@ -96,7 +97,9 @@ def _start(name: str, token: str, deadline: float | None) -> subprocess.Popen[by
 def main(argv: list[str]) -> None:
     """The guard's side."""
     name, token, until = argv
-    if os.getppid() != 1 and os.fork():
+    # process 1 is systemd's, or in a container the command itself
+    is_unit = os.getppid() == 1 and _IS_UNIT in os.environ
+    if not is_unit and os.fork():
         os._exit(0)  # the command need not wait for us (as a unit, systemd does)
     sys.stdout.buffer.write(_READY)
     sys.stdout.flush()

@@ -32,7 +32,7 @@ def inner_end(name: str = VHOST) -> str:
 def make(
     links: Netlink,
     name: str,
-    mac: bytes,
+    mac: bytes | None,
     mtu: int,
     prepare: Callable[[Link], None] = lambda outer: None,
 ) -> bool:
