@@ -110,7 +110,7 @@ def _gre(packet: Packet, nh: Nexthop, ip: Outer, area: bytes) -> Outcome:
         raise BadPacketError
     flags, proto = struct.unpack_from("!HH", area)
     if flags & ~(GRE_CSUM | GRE_KEY) or proto != GRE_MPLS:
-        packet.mirror_received()
+        packet.mirror_opened()
         return nexthop.to_host(packet, nh)
     head = 4 + 4 * flags.bit_count()
     return _mpls(packet, ip, ip.header_len + head, area[head:])
@@ -140,7 +140,7 @@ def _mpls(packet: Packet, ip: Outer, at: int, data: bytes) -> Outcome:
         return packet.drop(Drop.TTL_EXCEEDED)
     label = entry >> 12
     if label == LABEL_ROUTER_ALERT:
-        packet.mirror_received()
+        packet.mirror_opened()
         return packet.trap(Trap.ROUTER_ALERT)
     nh_id = packet.state.mpls.get(label)
     if not entry & 0x100 or nh_id is None:
@@ -175,7 +175,7 @@ def _vxlan(packet: Packet, ip: Outer, at: int, data: bytes) -> Outcome:
     if not flags & VXLAN_I:
         return packet.drop(Drop.INVALID_VNID)
     if flags & VXLAN_ROUTER_ALERT:
-        packet.mirror_received()
+        packet.mirror_opened()
         return packet.trap(Trap.ROUTER_ALERT)
     nh_id = packet.state.vxlan.get(vni >> 8)
     if nh_id is None:
@@ -211,7 +211,7 @@ def _deliver(
         raise BadPacketError
     mss.to_vm(packet, at + (ETH_LEN if is_l2 else 0))
     packet.vrf = nh.vrf
-    packet.mirror_received()
+    packet.mirror_opened()
     return nexthop.apply(packet, nh.id)
 
 

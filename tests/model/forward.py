@@ -54,7 +54,8 @@ def forward(state: State, vif_idx: int, frame: bytes) -> Outcome:
     packet.counters["rx_packets", vif.idx] = 1
     packet.counters["rx_bytes", vif.idx] = len(frame)
     try:
-        if not _will_be_opened(packet):
+        packet.mirror_later = _will_be_opened(packet)
+        if not packet.mirror_later:
             packet.mirror_received()
         outcome = _receive(packet)
     except BadPacketError:

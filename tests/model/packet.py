@@ -86,6 +86,7 @@ class Packet:
     diag: bool = False
     label_nh: int | None = None
     mirrored: bool = False
+    mirror_later: bool = False
     encapped: bool = False
     metadata: bytes = b""
     marks: tuple[int, int] = (0, 0)
@@ -168,6 +169,11 @@ class Packet:
         """A copy of what a vif with the flag receives; of the agent's none."""
         if self.vif.has(VifFlag.MIRROR_RX) and self.vif.type != VifType.AGENT:
             self._mirror(self.vif, self.frame)
+
+    def mirror_opened(self) -> None:
+        """A copy of what is inside a tunnel's packet of which there is none of the whole yet."""
+        if self.mirror_later:
+            self.mirror_received()
 
     def mirror_sent(self, vif: Vif, frame: bytes) -> None:
         """A copy of what leaves by a vif with the flag, without our outer headers."""
