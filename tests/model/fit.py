@@ -30,7 +30,7 @@ def too_long(vif: Vif, frame: bytes) -> bool:
 
 def send(packet: Packet, vif: Vif, frame: bytes, *, twice: bool = False) -> Outcome:
     """Send the packet, in its outer headers, which may be too long. twice: it was put into a UDP
-    tunnel before; such a packet cannot be cut."""
+    tunnel before, as IP; the kernel cuts no such packet."""
     if not too_long(vif, frame):
         return packet.send(vif, frame)
     if must_not_cut(packet):

@@ -49,7 +49,7 @@ def _tunnel(packet: Packet, nh: Nexthop) -> Outcome:
     if isinstance(built, Drop):
         return packet.drop(built)
     packet.mirror_sent(built[0], packet.frame)
-    twice = packet.encapped
+    twice = packet.encapped_ip
     packet.encapped = True
     return fit.send(packet, *built, twice=twice)
 
@@ -59,6 +59,7 @@ def _udp(packet: Packet, nh: Nexthop) -> Outcome:
     of this host. The Ethernet header comes with the route."""
     frame = ether(bytes(6), bytes(6), tunnel.ether_type(nh)) + tunnel.plain_udp(packet, nh)
     packet.count_vrf("udp_tunnels")
+    packet.encapped_ip = packet.l2.proto in (ETH_IPV4, ETH_IPV6)
     packet.frame, packet.vrf, packet.encapped = frame, nh.vrf, True
     packet.outer_src, packet.label, packet.label_nh = None, None, None
     packet.uuc_flood = packet.not_to_vms = packet.diag = False

@@ -70,7 +70,9 @@ class Packet:
     `not_to_vms`, that it is ARP of another host's gateway; `diag`, that it is a probe of the
     agent's; `label_nh` is the nexthop that its label or VNI named. `mirrored`: it is a mirror's
     copy, which gets `metadata`; `encapped`: our outer header is on; `marks`: queue + 1 and
-    priority; `priority` is the 802.1p of a tag that was taken off; `deferred`: copies for mirrors, which are sent once it has ended.
+    priority; `priority` is the 802.1p of a tag that was taken off; `deferred`: copies for mirrors,
+    which are sent once it has ended; `mirror_later`: what is inside is to be mirrored once it is
+    out; `encapped_ip`: it was put into a UDP tunnel as IP.
     """
 
     state: State
@@ -87,6 +89,7 @@ class Packet:
     label_nh: int | None = None
     mirrored: bool = False
     mirror_later: bool = False
+    encapped_ip: bool = False
     encapped: bool = False
     metadata: bytes = b""
     marks: tuple[int, int] = (0, 0)
