@@ -56,7 +56,9 @@ def test_traps_are_counted_after_three_seconds(loaded: Rig) -> None:
 def test_all_else_goes_on(loaded: Rig) -> None:
     beats(loaded, 1000)
     for case in PLAIN:
-        check(loaded, case)
+        # who is not known yet does not get known now
+        known = tuple(one for one in case.heard if one in loaded.state.bridge)
+        check(loaded, replace(case, heard=known))
 
 
 def test_it_comes_back(loaded: Rig) -> None:
