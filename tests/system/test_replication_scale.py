@@ -125,7 +125,6 @@ def on_the_wire(frames: list[tuple[str, bytes]]) -> Counter[tuple[str, str]]:
     return seen
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_a_thousand_vifs_and_two_hundred_hosts() -> None:
     with World() as world, backlog(20 * LOCALS):

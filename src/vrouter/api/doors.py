@@ -74,32 +74,44 @@ class _Server(uvicorn.Server):
         yield  # signals are the agent's
 
 
-@contextlib.asynccontextmanager
-async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve `app` on a listening socket for the block; requests that run get a second to end."""
-    config = uvicorn.Config(
-        app,
-        http=Protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=1,
-        backlog=_BACKLOG,
+def _server(app: ASGIApp) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=1,
+            backlog=_BACKLOG,
+        )
     )
-    server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+
+
+@contextlib.asynccontextmanager
+async def serving(*doors: tuple[ASGIApp, socket.socket]) -> AsyncIterator[None]:
+    """Serve each app on its listening socket for the block; requests that run get a second to
+    end."""
+    servers = [_server(app) for app, _ in doors]
+    tasks = [
+        asyncio.create_task(server.serve(sockets=[listener]))
+        for server, (_, listener) in zip(servers, doors, strict=True)
+    ]
     try:
-        while not server.started and not task.done():
-            await asyncio.sleep(0.001)
-        if task.done():
-            task.result()
+        for server, task in zip(servers, tasks, strict=True):
+            while not server.started and not task.done():
+                await asyncio.sleep(0.001)
+            if task.done():
+                task.result()
         yield
     finally:
-        server.should_exit = True
-        await task
+        # all at once: each takes a tenth of a second to notice
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*tasks)
 
 
 def listen_tcp(port: int) -> socket.socket:

@@ -51,17 +51,18 @@ async def serve(facade: Facade, instance: Instance, config: ApiConfig) -> AsyncI
     async with contextlib.AsyncExitStack() as stack:
         door = UnixDoor(paths.socket_path(instance.run_dir))
         stack.callback(door.close)
-        by_tcp = [listen_tcp(config.port)] if config.port else []
+        stack.enter_context(contextlib.closing(door.sock))
+        # apart, so that whoever holds all connections by TCP leaves those of the socket
+        doors = [(app, door.sock)]
+        if config.port:
+            doors.append((app, stack.enter_context(contextlib.closing(listen_tcp(config.port)))))
         stack.callback(cni.close)
         await ports.start()
         stack.push_async_callback(ports.stop)
-        # apart, so that whoever holds all connections by TCP leaves those of the socket
-        for listener in (door.sock, *by_tcp):
-            await stack.enter_async_context(serving(app, listener))
         if config.introspect_port:
             introspect = stack.enter_context(Introspect(facade, instance))
-            listener = listen_tcp(config.introspect_port)
-            await stack.enter_async_context(serving(introspect.app(), listener))
+            doors.append((introspect.app(), listen_tcp(config.introspect_port)))
+        await stack.enter_async_context(serving(*doors))
         door.open()
         yield
 
