@@ -143,11 +143,11 @@ def dhclient(folder: Path, version: int) -> tuple[str, Path]:
     return f"dhclient -{version} -d -v {files} {VM_DEVICE}", log
 
 
-def dhcpcd(folder: Path) -> tuple[str, Path]:
-    """dhcpcd for both, with its own files hidden from the machine's."""
+def dhcpcd(folder: Path, only: str = "") -> tuple[str, Path]:
+    """dhcpcd for both, or `only` ipv6, with its own files hidden from the machine's."""
     script, log = _script(folder, _DHCPCD)
     conf = folder / "conf"
-    conf.write_text(_DHCPCD_CONF)
+    conf.write_text(_DHCPCD_CONF + (f"{only}only\n" if only else ""))
     hide = "mkdir -p /var/lib/dhcpcd /run/dhcpcd && mount -t tmpfs none /var/lib/dhcpcd"
     hide += " && mount -t tmpfs none /run/dhcpcd"
     run = f"exec dhcpcd -B -d -f {conf} -c {script} {VM_DEVICE}"

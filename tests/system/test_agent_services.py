@@ -121,7 +121,7 @@ def call(lab: Lab, vm: str, command: str) -> str:
 
 def test_clients_get_and_renew_leases(lab: Lab, tmp_path: Path) -> None:
     """busybox's and ISC's clients and dhcpcd, IPv4 and IPv6; renewals come after 30 seconds."""
-    folders = [tmp_path / name for name in ("udhcpc", "dhclient", "dhclient6", "dhcpcd")]
+    folders = [tmp_path / name for name in ("udhcpc", "dhclient", "dhclient6", "dhcpcd", "6")]
     for one in folders:
         one.mkdir()
     for vm in ("vm1", "vm2", "vm4"):
@@ -131,6 +131,7 @@ def test_clients_get_and_renew_leases(lab: Lab, tmp_path: Path) -> None:
         running(lab, "vm2", *dhclient(folders[1], 4)) as isc,
         running(lab, "vm2", *dhclient(folders[2], 6)) as isc6,
         running(lab, "vm4", *dhcpcd(folders[3])) as roy,
+        running(lab, "vm1", *dhcpcd(folders[4], "ipv6")) as roy6,
     ):
         told = f"router={GATEWAY} dns={GATEWAY} domain=%s.example lease={LEASE} mtu={MTU}"
         blue, red = told % "blue", told % "red"
@@ -139,6 +140,8 @@ def test_clients_get_and_renew_leases(lab: Lab, tmp_path: Path) -> None:
         six = isc6.first("BOUND6")
         assert f"ip6=fd00:10:1:1::2 dns6={GATEWAY6} search=blue.example." in six
         assert roy.first("BOUND").startswith(f"BOUND ip=10.1.1.1 mask=255.255.255.0 {red}")
+        assert f"ip6=fd00:10:1:1::1 dns6={GATEWAY6}" in roy6.first("BOUND6")
+        wait_until(lambda: "fd00:10:1:1::1/128" in addresses(lab, "vm1", "-6"))
         assert "10.1.1.1/24" in addresses(lab, "vm1", "-4")
         assert "10.1.1.1/24" in addresses(lab, "vm4", "-4")
         assert SLAAC in addresses(lab, "vm4", "-6"), "dhcpcd takes the prefix of the advertisement"
@@ -148,14 +151,8 @@ def test_clients_get_and_renew_leases(lab: Lab, tmp_path: Path) -> None:
         assert f"ip=10.1.1.2 mask=255.255.255.0 {blue}" in isc.first("RENEW", seconds=60)
         assert "ip6=fd00:10:1:1::2" in isc6.first("RENEW6", seconds=60)
         assert roy.first("RENEW", seconds=60).startswith("RENEW ip=10.1.1.1 ")
+        assert "ip6=fd00:10:1:1::1" in roy6.first("RENEW6", seconds=60)
         assert not busybox.lines("nak") and not isc.lines("EXPIRE", "FAIL")
-
-
-def test_dhcpcd_with_dhcpv6(lab: Lab, tmp_path: Path) -> None:
-    forget_addresses(lab, "vm1")
-    with running(lab, "vm1", *dhcpcd(tmp_path)) as client:
-        assert f"ip6=fd00:10:1:1::1 dns6={GATEWAY6}" in client.first("BOUND6")
-        wait_until(lambda: "fd00:10:1:1::1/128" in addresses(lab, "vm1", "-6"))
 
 
 def test_the_kernel_takes_router_advertisements(lab: Lab) -> None:
