@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from tests.system.helpers import unique
 from tests.system.many_vms import Crowd, State, Vm
 from vrouter.api import client
 from vrouter.dpcore.instance import Instance
-from vrouter.dpcore.sizes import SMALL
+from vrouter.dpcore.sizes import Sizes
 from vrouter.host import netns
 from vrouter.host.ports import make_tap
 from vrouter.lab import build, topology
@@ -35,8 +34,8 @@ NETWORK = {
 
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    room = replace(SMALL, nexthops=65536, labels=16384, sources=32768, routes=65536, bridge=65536)
-    monkeypatch.setattr(build, "SMALL", room)
+    # the usual sizes, with labels for all
+    monkeypatch.setattr(build, "SMALL", Sizes(nexthops=65536, labels=16384))
     made = build.up(topology.plan("one-host", unique("m"), stage=3), lambda line: None)
     yield made
     build.down(made.id, lambda line: None)
