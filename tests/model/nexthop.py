@@ -59,7 +59,7 @@ def _udp(packet: Packet, nh: Nexthop) -> Outcome:
     of this host. The Ethernet header comes with the route."""
     frame = ether(bytes(6), bytes(6), tunnel.ether_type(nh)) + tunnel.plain_udp(packet, nh)
     packet.count_vrf("udp_tunnels")
-    packet.encapped_ip = packet.l2.proto in (ETH_IPV4, ETH_IPV6)
+    packet.encapped_ip = not packet.l2.tagged and packet.l2.proto in (ETH_IPV4, ETH_IPV6)
     packet.frame, packet.vrf, packet.encapped = frame, nh.vrf, True
     packet.outer_src, packet.label, packet.label_nh = None, None, None
     packet.uuc_flood = packet.not_to_vms = packet.diag = False
