@@ -121,10 +121,12 @@ class Applier:
             self._note(key, None)
         for key, route in put.route.items():
             self._note(key, route)
-        self._vifs(put, delete)
-        self._nexthops(put.nexthop.values())
-        self._reach(put)
-        self._gone(delete)
+        there = self._make_way(put, delete)
+        with self.core.vifs.together():
+            self._vifs(put, delete, there)
+            self._nexthops(put.nexthop.values())
+            self._reach(put)
+            self._gone(delete)
 
     def _each(self, things: Iterable[Any], write: Callable[[Any], object]) -> None:
         """write() each, under the lock, which is let go in between."""
@@ -134,9 +136,9 @@ class Applier:
                 for one in todo[start : start + _AT_ONCE]:
                     write(one)
 
-    def _vifs(self, put: Entries, delete: dict[str, list[Any]]) -> None:
+    def _make_way(self, put: Entries, delete: dict[str, list[Any]]) -> dict[int, Vif | None]:
+        """A netdevice has one vif: who leaves it goes before who comes. What was there, by idx."""
         vifs = self.core.vifs
-        # a netdevice has one vif: who leaves it goes before who comes
         there = {idx: vifs.get(idx) for idx in (*delete["vif"], *put.vif)}
         coming = {vif.ifindex for vif in put.vif.values()}
         for idx in sorted(there, key=lambda idx: _leaves(there[idx])):
@@ -145,6 +147,11 @@ class Applier:
                 continue
             if not _same_device(old, new) if new is not None else old.ifindex in coming:
                 self._remove_vif(idx)
+        return there
+
+    def _vifs(
+        self, put: Entries, delete: dict[str, list[Any]], there: dict[int, Vif | None]
+    ) -> None:
         ordered = sorted(put.vif.values(), key=lambda vif: (vif.parent is not None, vif.idx))
         self._each(ordered, lambda vif: self._vif(vif, there[vif.idx], put))
         changed = [idx for idx in put.sources if idx not in put.vif]

@@ -29,6 +29,7 @@ from vrouter.agent.pkt0 import Limits, Pkt0
 from vrouter.agent.plan.numbers import VRF
 from vrouter.agent.plan.planner import LOCAL
 from vrouter.agent.reconcile import Reconciler
+from vrouter.agent.requests import Requests
 from vrouter.agent.services import dns_forward
 from vrouter.agent.services.addresses import Addresses
 from vrouter.agent.services.base import Action, Count, Service
@@ -73,6 +74,7 @@ class Agent:
         self._pkt0: Pkt0 | None = None
         self._local: tuple[LocalServices, wiring.Handlers] | None = None
         self._bfd: BfdSessions | None = None
+        self._requests: Requests | None = None
         self._events: watch.Events | None = None
         self._news = watch.News()
         self._heeding: asyncio.Task[None] | None = None
@@ -305,7 +307,10 @@ class Agent:
     async def _change(
         self, puts: Iterable[Record], deletes: Iterable[tuple[str, str]], source: Source
     ) -> Outcome:
-        outcome = await self._run(self.tables.change, puts, deletes, source)
+        tables = self.tables  # raises while the agent starts
+        if self._requests is None:
+            self._requests = Requests(lambda *asked: self._run(tables.change, *asked))
+        outcome = await self._requests.change(puts, deletes, source)
         self._changed(outcome)
         return outcome
 

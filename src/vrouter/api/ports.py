@@ -24,6 +24,7 @@ from vrouter.agent.facade import Facade, Source
 from vrouter.api import portfile
 from vrouter.api.errors import ApiError
 from vrouter.api.portfile import BadPort
+from vrouter.api.turns import Turns
 from vrouter.dpcore.errors import VrouterError
 
 log = logging.getLogger("vrouter.api.ports")
@@ -57,7 +58,7 @@ class Port:
 
 
 class Ports:
-    """All ports of the API; `folder`: of their files. Changes come one at a time."""
+    """All ports of the API; `folder`: of their files. Changes of one port come one at a time."""
 
     def __init__(self, facade: Facade, folder: Path, stale_seconds: float) -> None:
         self._facade = facade
@@ -65,7 +66,7 @@ class Ports:
         self._stale_seconds = stale_seconds
         self._ports: dict[str, Port] = {}
         self._version = 0
-        self._lock = asyncio.Lock()
+        self._turns = Turns()
         self._timers: set[asyncio.TimerHandle] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -89,7 +90,7 @@ class Ports:
             for one in self._facade.all(Interface)
             if self._facade.source("interface", one.name) == "port" and one.name not in self._ports
         ]
-        async with self._lock:
+        async with self._turns.alone():
             try:
                 await self._facade.delete(gone)
             except VrouterError as error:
@@ -121,7 +122,7 @@ class Ports:
 
     async def retry(self) -> None:
         """Try again what waits, and what lost its device to a change of the desired state."""
-        async with self._lock:
+        async with self._turns.alone():
             again = [port for port in self._ports.values() if port.waiting or self._lost(port)]
             if again:
                 await self._realize_all(again)
@@ -166,7 +167,7 @@ class Ports:
         await self._add([Port(portfile.stamped(data, author), path)])
 
     async def _add(self, ports: Sequence[Port]) -> None:
-        async with self._lock:
+        async with self._turns.of(port.uuid for port in ports):
             fresh = [port for port in ports if port.uuid not in self._ports]
             await self._realize(ports)
             try:
@@ -181,8 +182,9 @@ class Ports:
 
     async def delete(self, uuids: Iterable[str]) -> None:
         """Remove ports and their files; what is not there is passed over."""
-        async with self._lock:
-            found = [self._ports[uuid] for uuid in uuids if uuid in self._ports]
+        wanted = list(dict.fromkeys(uuids))
+        async with self._turns.of(wanted):
+            found = [self._ports[uuid] for uuid in wanted if uuid in self._ports]
             await self._forget(found)
             for port in found:
                 port.path.unlink(missing_ok=True)
@@ -193,7 +195,7 @@ class Ports:
 
     async def enable(self, uuid: str, *, on: bool) -> None:
         """Let a port of type 2 send and receive, or not. Raises ApiError."""
-        async with self._lock:
+        async with self._turns.of([uuid]):
             port = self._ports.get(uuid)
             if port is None:
                 raise ApiError(404, f"Not Found: there is no port {uuid}")
@@ -238,7 +240,7 @@ class Ports:
         An interface that a port had made by itself gives way to one of its UUID for the block,
         and for good if that does not raise. What waits is tried again afterwards.
         """
-        async with self._lock:
+        async with self._turns.alone():
             bound = [self._bound(one) if isinstance(one, Interface) else one for one in records]
             named = {(one.kind, one.name) for one in bound}
             uuids = [one.uuid for one in bound if isinstance(one, Interface) and one.uuid]

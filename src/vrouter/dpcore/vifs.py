@@ -8,18 +8,16 @@ to it. The rules of cross-connect and of the data plane's own flags are upstream
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
-from pathlib import Path
 
-from . import libbpf, link, netdev, settle
+from . import link, netdev, settle
 from .bypass import Bypass
 from .config import ConfigTable
-from .errors import DeviceError, NoSuchEntry, Refused
+from .errors import NoSuchEntry, Refused
 from .home import Home, one_cpu
 from .names import VifFeature, VifFlag, VifType
 from .records import Source, Vif, VifStats
@@ -27,6 +25,7 @@ from .renumber import renumber
 from .slots import SlotAllocator
 from .sources import SourceTable
 from .subvifs import SubVifs
+from .ties import Ties
 from .vif_checks import (
     FIRST_FIXED,
     check_change,
@@ -63,6 +62,8 @@ class VifTable:
         self._by_ifindex = home.words("vif_by_ifindex")
         self._big = home.hash("vif_by_ifindex_big")
         self.size = self._index.size
+        self._ties = Ties(home)
+        self._pin = self._ties.pin
 
     # ---- reading ------------------------------------------------------------------
 
@@ -176,6 +177,11 @@ class VifTable:
                 vif = self._add(vif, undo)
                 undo.pop_all()
         return vif
+
+    def together(self) -> AbstractContextManager[None]:
+        """Virtual vifs that are added or deleted in the block are attached or detached by its end,
+        all at once. None of them may have the idx or the netdevice of another."""
+        return self._ties.together()
 
     def change(self, vif: Vif) -> Vif:
         """Replaces what is stored of the vif; as it is stored then.
@@ -320,9 +326,6 @@ class VifTable:
     def _slots(self) -> SlotAllocator:
         return self._home.slots("vif_retire", "vif", "spare_vifs")
 
-    def _pin(self, idx: int) -> Path:
-        return self._home.instance.link_dir / f"vif{idx}"
-
     def _require(self, idx: int) -> Vif:
         vif = self.get(idx)
         if vif is None:
@@ -437,13 +440,7 @@ class VifTable:
 
     def _attach(self, vif: Vif) -> None:
         self._bypass.take_over(vif.ifindex, self._pin(vif.idx))
-        fd = libbpf.obj_get(self._home.instance.prog_dir / "vr_entry")
-        try:
-            link.attach(fd, vif.ifindex, self._pin(vif.idx)).close()
-        except DeviceError as error:
-            raise DeviceError(f"{vif.name}: {error}") from None
-        finally:
-            os.close(fd)
+        self._ties.attach(vif)
 
     # ---- for renumber.py ------------------------------------------------------------
 
@@ -471,7 +468,7 @@ class VifTable:
 
     def _remove(self, vif: Vif, known: Iterable[Source] | None = None) -> None:
         if vif.parent is None:
-            link.detach(self._pin(vif.idx))
+            self._ties.detach(vif)
             self._unmap(vif)
         else:
             self._leave(vif)

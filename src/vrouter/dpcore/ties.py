@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ties vifs to their netdevices.
+
+To attach a program, and to take it off, the kernel waits for a grace period of RCU, 10 to 20 ms;
+who waits at the same time waits for the same one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from . import libbpf, link
+from .errors import DeviceError
+from .home import Home
+from .names import VifType
+from .records import Vif
+
+_THREADS: Final = 16
+
+
+class Together:
+    """Within its block calls run in threads of the block's own network namespace; its end waits
+    for all, and raises what the first that failed has raised."""
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self._calls: list[Future[object]] = []
+
+    def run(self, call: Callable[[], object]) -> None:
+        """Let it run by itself."""
+        if self._pool is None:
+            # made here, since threads are in the namespace of the one that starts them
+            self._pool = ThreadPoolExecutor(_THREADS, "attach")
+        self._calls.append(self._pool.submit(call))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pool is None:
+            return
+        self._pool.shutdown()
+        if error is None:
+            for call in self._calls:
+                call.result()
+
+
+class Ties:
+    """The tcx links of an instance's vifs."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._together: Together | None = None
+
+    def pin(self, idx: int) -> Path:
+        """Where the link of a vif is pinned."""
+        return self._home.instance.link_dir / f"vif{idx}"
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Within the block Virtual vifs are attached and detached at the same time, by its end."""
+        with Together() as self._together:
+            try:
+                yield
+            finally:
+                self._together = None
+
+    def attach(self, vif: Vif) -> None:
+        """Attaches dp-core to the vif's netdevice. Raises DeviceError, Refused."""
+        self._soon(vif, lambda: self._attach(vif))
+
+    def detach(self, vif: Vif) -> None:
+        """Takes dp-core off the vif's netdevice."""
+        self._soon(vif, lambda: link.detach(self.pin(vif.idx)))
+
+    def _soon(self, vif: Vif, call: Callable[[], object]) -> None:
+        if self._together is not None and vif.type == VifType.VIRTUAL:
+            self._together.run(call)
+        else:
+            call()
+
+    def _attach(self, vif: Vif) -> None:
+        fd = libbpf.obj_get(self._home.instance.prog_dir / "vr_entry")
+        try:
+            link.attach(fd, vif.ifindex, self.pin(vif.idx)).close()
+        except DeviceError as error:
+            raise DeviceError(f"{vif.name}: {error}") from None
+        finally:
+            os.close(fd)
