@@ -68,11 +68,19 @@ struct vr_packet {
 	__u8 vif_flags;		/* low byte of the ingress vif's flags */
 	__u8 lookups;
 	__u8 features;		/* enum vr_vif_feature of the ingress vif */
-	__u8 priority;		/* 802.1p, of a tag that was taken off or of a forwarding class,
-				 * and VR_PRIORITY; 0 = none */
+	__u8 priority;		/* 802.1p of a tag that was taken off, and VR_PRIORITY; above it
+				 * that of a forwarding class, and VR_CLASSED; 0 = none */
 };
 
 #define VR_PRIORITY		0x8
+#define VR_CLASSED		0x80
+#define VR_CLASS_SHIFT		4
+
+/* The 802.1p that a packet leaves with. */
+static __always_inline __u8 vr_dot1p(const struct vr_packet *pkt)
+{
+	return pkt->priority >> (pkt->priority & VR_CLASSED ? VR_CLASS_SHIFT : 0) & 7;
+}
 #define VR_VLAN_PRIO_SHIFT	13
 
 _Static_assert(sizeof(struct vr_packet) <= 48, "vr_packet outgrew the control block");

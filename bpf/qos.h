@@ -35,7 +35,7 @@ static __always_inline int vr_qos_lookup(struct __sk_buff *skb, const struct vr_
 		*fc = map->dscp[vr_qos_tos(pkt->proto, head) >> 2 & 63];
 		return 0;
 	}
-	if (pkt->priority) {
+	if (pkt->priority & VR_PRIORITY) {
 		*fc = map->dot1p[pkt->priority & 7];
 		return 0;
 	}
@@ -73,7 +73,9 @@ __noinline int vr_qos_class(struct __sk_buff *skb, struct vr_packet *pkt)
 	/* the kernel takes a queue that is noted as one more than it is */
 	skb->queue_mapping = VR_FC_QUEUE(fc) + 1;
 	skb->priority = VR_FC_DOT1P(fc);
-	pkt->priority = VR_PRIORITY | VR_FC_DOT1P(fc);
+	/* not in the tag's place: a packet that is cut comes here once more */
+	pkt->priority = (pkt->priority & (VR_PRIORITY | 7)) | VR_CLASSED |
+			VR_FC_DOT1P(fc) << VR_CLASS_SHIFT;
 	if (vr_test_mode)
 		skb->cb[4] = (VR_FC_QUEUE(fc) + 1) << 16 | VR_FC_DOT1P(fc);
 	return fc;

@@ -127,7 +127,7 @@ static __always_inline int vr_is_tagging(const struct vr_vif *out)
 static __always_inline int vr_to_vlan(struct __sk_buff *skb, const struct vr_packet *pkt,
 				      const struct vr_vif *out)
 {
-	__u16 tci = out->ovlan | (pkt->priority & 7) << VR_VLAN_PRIO_SHIFT;
+	__u16 tci = out->ovlan | vr_dot1p(pkt) << VR_VLAN_PRIO_SHIFT;
 
 	return bpf_skb_vlan_push(skb, bpf_htons(ETH_P_8021Q), tci) ? -1 : 0;
 }
