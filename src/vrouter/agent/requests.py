@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests for changes, as they come to the writer: those that wait for it are made one change, so
-that they share what each would wait for (the disk, the kernel's grace periods).
+that what is done once for each change (the flood tree, the disk) is done once for all of them.
 
 Each still has an outcome of its own, and is refused by itself: where the one change is refused,
 its requests are made one by one, in the order in which they came.

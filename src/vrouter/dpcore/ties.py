@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ties vifs to their netdevices.
 
-To attach a program, and to take it off, the kernel waits for a grace period of RCU, 10 to 20 ms;
-who waits at the same time waits for the same one.
+To attach a program, and to take it off, the kernel waits for a grace period of RCU, 10 to 20 ms,
+and holds the lock of all netdevices meanwhile: one after the other, whoever asks. What else is to
+be done need not wait for it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from . import libbpf, link
 from .errors import DeviceError
@@ -21,11 +22,9 @@ from .home import Home
 from .names import VifType
 from .records import Vif
 
-_THREADS: Final = 16
-
 
 class Together:
-    """Within its block calls run in threads of the block's own network namespace; its end waits
+    """Within its block calls run in a thread of the block's own network namespace; its end waits
     for all, and raises what the first that failed has raised."""
 
     def __init__(self) -> None:
@@ -35,8 +34,8 @@ class Together:
     def run(self, call: Callable[[], object]) -> None:
         """Let it run by itself."""
         if self._pool is None:
-            # made here, since threads are in the namespace of the one that starts them
-            self._pool = ThreadPoolExecutor(_THREADS, "attach")
+            # made here, since a thread is in the namespace of the one that starts it
+            self._pool = ThreadPoolExecutor(1, "attach")
         self._calls.append(self._pool.submit(call))
 
     def __enter__(self) -> Self:
@@ -69,7 +68,7 @@ class Ties:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Within the block Virtual vifs are attached and detached at the same time, by its end."""
+        """Within the block Virtual vifs are attached and detached beside the rest, by its end."""
         with Together() as self._together:
             try:
                 yield

@@ -180,7 +180,7 @@ class VifTable:
 
     def together(self) -> AbstractContextManager[None]:
         """Virtual vifs that are added or deleted in the block are attached or detached by its end,
-        all at once. None of them may have the idx or the netdevice of another."""
+        beside what is done in it. None of them may have the idx or the netdevice of another."""
         return self._ties.together()
 
     def change(self, vif: Vif) -> Vif:
