@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-from tests.system.helpers import unique
+from tests.system.helpers import unique, wait_until
 from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.loader import load, unload
@@ -95,6 +95,9 @@ class Host:
         try:
             for command in lines.strip().splitlines():
                 self.sh(command)
+            if "fd00::1/64" in lines:
+                # the kernel makes it in its own time
+                wait_until(lambda: "local fd00::1 " in self.sh("ip -6 route show table local"))
             yield
         finally:
             self._clean()
