@@ -200,7 +200,7 @@ class Introspect:
             if one.addresses
         ]
         counters = self._facade.counters()
-        counted = {name: counters[name] for name in ("dhcp", "dhcpv6") if name in counters}
+        counted = {name: counters[name] for name in ("dhcp", "dhcp6") if name in counters}
         return json_response({"counters": counted, **tables.page(ports, "/dhcp", *_span(request))})
 
     async def _dns(self, request: Request) -> Response:
@@ -212,7 +212,8 @@ class Introspect:
             }
             for one in self._facade.all(Interface)
         ]
-        counted = self._facade.counters().get("dns", {})
+        counters = self._facade.counters()
+        counted = {name: counters[name] for name in ("dns", "dns-tcp") if name in counters}
         return json_response({"counters": counted, **tables.page(names, "/dns", *_span(request))})
 
     async def _desired(self, request: Request) -> Response:

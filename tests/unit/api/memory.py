@@ -122,7 +122,13 @@ class MemoryFacade:
         return {"phase": "running", "interfaces": len(self.all(Interface))}
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
-        return {"dhcp": {"answered": 3}, "dns": {"answered": 1, "timeout": 2}, "arp": {}}
+        return {
+            "dhcp": {"answered": 3},
+            "dhcp6": {"replied": 2},
+            "dns": {"answered": 1, "timeout": 2},
+            "dns-tcp": {"answered": 4},
+            "arp": {},
+        }
 
     def neighbours(self) -> Sequence[Neighbour]:
         return [Neighbour("172.30.0.2", "02:00:00:00:00:02", "vhost0")]

@@ -221,6 +221,8 @@ def test_every_link_of_introspection_leads_somewhere(loaded: Instance) -> None:
             "/packets", "/desired/network"} <= set(seen)  # fmt: skip
     assert seen["/interfaces/11"]["interface"] == "a"
     assert seen["/vrfs/1/inet"]["items"][0]["prefix"] == "10.1.1.1/32"
+    assert set(seen["/dhcp"]["counters"]) == {"dhcp", "dhcp6"}
+    assert seen["/dns"]["counters"]["dns-tcp"] == {"answered": 4}
     assert 'vrouter_table_entries{table="nexthops"} ' in seen["/metrics"]
     assert (
         'vrouter_vif_rx_packets_total{device="tap1",interface="a",type="Virtual",vif="11"}'
