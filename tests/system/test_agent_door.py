@@ -154,22 +154,27 @@ def test_a_busy_door_does_not_hold_up_the_agent(host: Host) -> None:
                 else:
                     door.request("vr_mpls_req", ADD, mr_label=FOREIGN_LABEL, mr_nhid=1)
 
+    def middle(name: str, count: int) -> float:
+        took = []
+        for number in range(count):
+            start = time.monotonic()
+            host.put(f"{name}{number}")
+            took.append(time.monotonic() - start)
+        return sorted(took)[len(took) // 2]
+
+    quiet = middle("quiet", 10)
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
     for one in threads:
         one.start()
-    took = []
     try:
-        for number in range(40):
-            start = time.monotonic()
-            host.put(f"busy{number}")
-            took.append(time.monotonic() - start)
+        busy = middle("busy", 40)
     finally:
         stop.set()
         for one in threads:
             one.join()
     assert len(asked) > 10
     # a door that shared its interpreter, or kept the writers' lock, would hold up all of them
-    assert sorted(took)[len(took) // 2] < 0.3, took
+    assert busy < 0.3 + 10 * quiet, (busy, quiet)
 
 
 def test_a_folder_that_is_none_is_told(
