@@ -298,6 +298,18 @@ def test_without_a_guard_nothing_is_changed(host: Host, monkeypatch: pytest.Monk
     assert host.snapshot() == before
 
 
+def test_a_route_that_both_have_is_given_back(host: Host) -> None:
+    """As a kill in the moment of moving leaves it: the kernel makes one of two equal IPv6 routes."""
+    before = host.snapshot()
+    host.up()
+    host.sh("ip -6 addr add fd00::1/64 dev nic nodad")
+    host.sh("ip -6 route append default via fd00::2 dev nic metric 1024")
+    shown = host.sh("ip -6 route show default")
+    assert "nexthop via fd00::2 dev nic" in shown and "nexthop via fd00::2 dev vhost0" in shown
+    host.down()
+    assert host.snapshot() == before
+
+
 def _die(function: Callable[[], object]) -> int:
     """Runs it in a child process; its pid."""
     child = os.fork()

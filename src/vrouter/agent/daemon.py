@@ -37,7 +37,7 @@ from vrouter.agent.services.bfd import BfdService
 from vrouter.agent.services.dns_forward import HostForwarder
 from vrouter.agent.services.dns_resolver import Resolver
 from vrouter.agent.systemd import notify
-from vrouter.agent.world import LiveWorld, mtu_of
+from vrouter.agent.world import LiveWorld, device_mtu
 from vrouter.dpcore.errors import Busy, VrouterError
 from vrouter.dpcore.instance import Instance
 from vrouter.host import agent_lock
@@ -52,7 +52,6 @@ _NEIGHBOURS: Final = 3  # seconds
 _SWEEP: Final = 10
 _HEARD: Final = 30
 _PART: Final = 1000  # MACs that are asked about between two other jobs of the writer
-_ETHERNET_MTU: Final = 1500
 
 
 def database(instance: Instance) -> Path:
@@ -74,7 +73,7 @@ class Agent:
         self._pkt0: Pkt0 | None = None
         self._local: tuple[LocalServices, wiring.Handlers] | None = None
         self._bfd: BfdSessions | None = None
-        self._requests: Requests | None = None
+        self._requests = Requests(lambda *asked: self._run(self.tables.change, *asked))
         self._events: watch.Events | None = None
         self._news = watch.News()
         self._heeding: asyncio.Task[None] | None = None
@@ -307,9 +306,6 @@ class Agent:
     async def _change(
         self, puts: Iterable[Record], deletes: Iterable[tuple[str, str]], source: Source
     ) -> Outcome:
-        tables = self.tables  # raises while the agent starts
-        if self._requests is None:
-            self._requests = Requests(lambda *asked: self._run(tables.change, *asked))
         outcome = await self._requests.change(puts, deletes, source)
         self._changed(outcome)
         return outcome
@@ -411,7 +407,7 @@ class Agent:
 
     def mtu(self, network: Network) -> int:
         """The MTU that ports of a network are told, by DHCP or by CNI."""
-        return mtu_of(network, self.tables.planner) or _ETHERNET_MTU
+        return device_mtu(network, self.tables.planner)
 
     @property
     def ready(self) -> bool:

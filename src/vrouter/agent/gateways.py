@@ -18,7 +18,7 @@ from vrouter.agent.desired.state import Change, State
 from vrouter.agent.facade import Problem, Rejected
 from vrouter.agent.facts import Device, Fabric
 from vrouter.agent.plan.planner import Planner
-from vrouter.agent.world import mtu_of
+from vrouter.agent.world import device_mtu
 from vrouter.dpcore.errors import DeviceError, Refused, VrouterError
 from vrouter.dpcore.records import IPAddress, IPNetwork
 from vrouter.host import netns
@@ -28,7 +28,6 @@ from vrouter.host.takeover import pair
 log: Final = logging.getLogger(__name__)
 ALIAS: Final = "vrouter gateway"
 PROTOCOL: Final = 118  # of its routes; iproute2's list leaves it free
-_ETHERNET_MTU: Final = 1500
 
 
 class Gateways:
@@ -50,16 +49,14 @@ class Gateways:
         names = {gateway.device for gateway in self._state.all(Gateway)}
         return names | {pair.inner_end(name) for name in names}
 
-    def check(
-        self, change: Change, fabric: Callable[[], Fabric | None], ends: Iterable[IPAddress]
-    ) -> None:
-        """Raises Rejected when one would take addresses from the host that it needs. ends: of
-        its tunnels; fabric: as it is now, since events may be behind."""
+    def check(self, change: Change, fabric: Callable[[], Fabric | None]) -> None:
+        """Raises Rejected when one would take addresses from the host that it needs. fabric: as
+        it is now, since events may be behind."""
         wanted = _of(change.after.values())
         if not wanted:
             return
         known = {ip_network(one) for old in _of(change.before.values()) for one in old.subnets}
-        now = fabric()
+        now, ends = fabric(), self._planner.tunnel_ends()
         problems = [one for each in wanted for one in _problems(each, known, now, ends)]
         if problems:
             raise Rejected(problems)
@@ -79,7 +76,7 @@ class Gateways:
 
     def _make(self, gateway: Gateway) -> None:
         network = self._state.need(Network, gateway.network)
-        mtu = mtu_of(network, self._planner) or _ETHERNET_MTU
+        mtu = device_mtu(network, self._planner)
         links = self._links()
         _make(links, gateway, mtu)
         for name in (gateway.device, pair.inner_end(gateway.device)):

@@ -209,7 +209,7 @@ class Reconciler:
             return change.outcome()
         try:
             self._check_labels(change)
-            self.gateways.check(change, self._read_fabric, self.planner.tunnel_ends())
+            self.gateways.check(change, self._read_fabric)
             if not dry_run:
                 self.gateways.make(change)
             step = self._plan(change)

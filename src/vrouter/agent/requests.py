@@ -9,7 +9,6 @@ its requests are made one by one, in the order in which they came.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from vrouter.agent.facade import Outcome, Source
 from vrouter.dpcore.errors import VrouterError
 
 MOST: Final = 64
-_MOMENT: Final = 0.01  # seconds
 Change = Callable[[list[Record], list[Key], Source], Awaitable[Outcome]]
 
 
@@ -60,13 +58,6 @@ class Requests:
             if len(together) == 1 or not await self._as_one(together):
                 for one in together:
                     await self._alone(one)
-            await self._gather(len(together))
-
-    async def _gather(self, served: int) -> None:
-        """Where several ask at a time, those who have just been answered ask again in a moment."""
-        end = time.monotonic() + _MOMENT
-        while served > 1 and len(self._waiting) < served and time.monotonic() < end:
-            await asyncio.sleep(_MOMENT / 10)
 
     def _take(self) -> list[_Request]:
         """The next, and those behind it that are of the same source and of other objects."""

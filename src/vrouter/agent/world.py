@@ -18,6 +18,7 @@ from vrouter.dpcore.records import IPAddress
 # the widest encapsulation, VXLAN: outer IP and UDP, its header, the inner Ethernet header
 _OVER_IPV4: Final = 20 + 8 + 8 + 14
 _OVER_IPV6: Final = 40 + 8 + 8 + 14
+_ETHERNET: Final = 1500
 
 
 def mtu_of(network: Network | None, planner: Planner) -> int:
@@ -31,6 +32,11 @@ def mtu_of(network: Network | None, planner: Planner) -> int:
         return 0
     over_ipv6 = fabric.source(4) is None or any(one.version == 6 for one in planner.tunnel_ends())
     return nic.mtu - (_OVER_IPV6 if over_ipv6 else _OVER_IPV4)
+
+
+def device_mtu(network: Network, planner: Planner) -> int:
+    """The same for a netdevice, which must have one: Ethernet's where nothing is known."""
+    return mtu_of(network, planner) or _ETHERNET
 
 
 class LiveWorld:

@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from . import libbpf, link
 from .errors import DeviceError
@@ -23,44 +21,12 @@ from .names import VifType
 from .records import Vif
 
 
-class Together:
-    """Within its block calls run in a thread of the block's own network namespace; its end waits
-    for all, and raises what the first that failed has raised."""
-
-    def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
-        self._calls: list[Future[object]] = []
-
-    def run(self, call: Callable[[], object]) -> None:
-        """Let it run by itself."""
-        if self._pool is None:
-            # made here, since a thread is in the namespace of the one that starts it
-            self._pool = ThreadPoolExecutor(1, "attach")
-        self._calls.append(self._pool.submit(call))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._pool is None:
-            return
-        self._pool.shutdown()
-        if error is None:
-            for call in self._calls:
-                call.result()
-
-
 class Ties:
     """The tcx links of an instance's vifs."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._together: Together | None = None
+        self._aside: Callable[[Callable[[], object]], object] | None = None
 
     def pin(self, idx: int) -> Path:
         """Where the link of a vif is pinned."""
@@ -68,12 +34,20 @@ class Ties:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Within the block Virtual vifs are attached and detached beside the rest, by its end."""
-        with Together() as self._together:
+        """Within the block Virtual vifs are attached and detached beside the rest, by its end.
+
+        Raises there what the first that failed has raised.
+        """
+        calls: list[Future[object]] = []
+        # its thread is made by the first call: in the namespace of the thread that runs the block
+        with ThreadPoolExecutor(1, "attach") as pool:
+            self._aside = lambda call: calls.append(pool.submit(call))
             try:
                 yield
             finally:
-                self._together = None
+                self._aside = None
+        for call in calls:
+            call.result()
 
     def attach(self, vif: Vif) -> None:
         """Attaches dp-core to the vif's netdevice. Raises DeviceError, Refused."""
@@ -84,8 +58,8 @@ class Ties:
         self._soon(vif, lambda: link.detach(self.pin(vif.idx)))
 
     def _soon(self, vif: Vif, call: Callable[[], object]) -> None:
-        if self._together is not None and vif.type == VifType.VIRTUAL:
-            self._together.run(call)
+        if self._aside is not None and vif.type == VifType.VIRTUAL:
+            self._aside(call)
         else:
             call()
 

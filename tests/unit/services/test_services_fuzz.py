@@ -53,7 +53,7 @@ def finished(actions: Iterable[Action]) -> list[Action]:
             done.append(one)
             continue
         try:
-            one.work.send(None)  # type: ignore[attr-defined]
+            one.work.send(None)
         except StopIteration as end:
             done += end.value
     return done

@@ -90,7 +90,6 @@ class DnsOverTcp:
         except (OSError, TimeoutError):
             break_off(client.writer)
         finally:
-            pending.drop()  # of no effect on work that is over
             asked.discard(pending)
             room.release()
 

@@ -27,7 +27,7 @@ from vrouter.agent.plan.numbers import (
     VHOST,
     Numbers,
 )
-from vrouter.dpcore.names import VRF_NONE, Family, NhType, VifFlag, VifType
+from vrouter.dpcore.names import VRF_NONE, Family, NhFlag, NhType, VifFlag, VifType
 from vrouter.dpcore.records import IPAddress, IPNetwork, Nexthop, Vif
 
 IPV4_TYPE, IPV6_TYPE = b"\x08\x00", b"\x86\xdd"
@@ -109,14 +109,21 @@ def _agent(entries: Entries, pkt0: Device) -> None:
         flags=VifFlag.L3 | VifFlag.ETREE_ROOT,
         qos=NO_QOS,
     )
-    entries.put_nexthop(
-        Nexthop(
-            id=NH_AGENT,
-            type=NhType.ENCAP,
-            oif=PKT0,
-            encap_family=ARP_TYPE,
-            rewrite=ROUTER_MAC + ROUTER_MAC + IPV4_TYPE,
-        )
+    entries.put_nexthop(encap(NH_AGENT, PKT0, ROUTER_MAC, ROUTER_MAC))
+
+
+def encap(
+    id: int, oif: int, to: bytes, by: bytes, *, vrf: int = 0, flags: NhFlag = NhFlag.VALID
+) -> Nexthop:
+    """A routed packet leaves by vif `oif` with these MACs."""
+    return Nexthop(
+        id=id,
+        type=NhType.ENCAP,
+        vrf=vrf,
+        oif=oif,
+        flags=flags,
+        encap_family=ARP_TYPE,
+        rewrite=to + by + IPV4_TYPE,
     )
 
 
@@ -146,12 +153,5 @@ def _routes(entries: Entries, fabric: Fabric, numbers: Numbers) -> None:
 
 
 def _neighbour(entries: Entries, fabric: Fabric, hop: IPAddress, numbers: Numbers) -> int:
-    return entries.put_nexthop(
-        Nexthop(
-            id=numbers.mine(NEXTHOP, f"neighbour/{hop}"),
-            type=NhType.ENCAP,
-            oif=NIC,
-            encap_family=ARP_TYPE,
-            rewrite=fabric.neighbours[hop] + fabric.vhost.mac + IPV4_TYPE,
-        )
-    )
+    nexthop = numbers.mine(NEXTHOP, f"neighbour/{hop}")
+    return entries.put_nexthop(encap(nexthop, NIC, fabric.neighbours[hop], fabric.vhost.mac))

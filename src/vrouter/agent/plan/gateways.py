@@ -8,11 +8,11 @@ from ipaddress import ip_network
 from vrouter.agent.desired.records import Gateway
 from vrouter.agent.facts import Device, Facts
 from vrouter.agent.plan.entries import Entries, PlannedRoute
-from vrouter.agent.plan.fabric import ARP_TYPE, IPV4_TYPE, NO_QOS
+from vrouter.agent.plan.fabric import NO_QOS, encap
 from vrouter.agent.plan.networks import vrf_of
 from vrouter.agent.plan.numbers import LABEL, NEXTHOP, ROUTER_MAC, VIF, Numbers
-from vrouter.dpcore.names import NhType, VifFlag, VifType
-from vrouter.dpcore.records import Nexthop, Vif
+from vrouter.dpcore.names import VifFlag, VifType
+from vrouter.dpcore.records import Vif
 from vrouter.host.takeover.pair import inner_end
 
 
@@ -28,16 +28,7 @@ def plan_gateway(facts: Facts, gateway: Gateway, numbers: Numbers) -> Entries:
     if outer is None or inner is None:
         return entries
     entries.vif[idx] = _vif(outer, inner, idx, vrf, nexthop)
-    entries.put_nexthop(
-        Nexthop(
-            id=nexthop,
-            type=NhType.ENCAP,
-            vrf=vrf,
-            oif=idx,
-            encap_family=ARP_TYPE,
-            rewrite=outer.mac + ROUTER_MAC + IPV4_TYPE,
-        )
-    )
+    entries.put_nexthop(encap(nexthop, idx, outer.mac, ROUTER_MAC, vrf=vrf))
     entries.mpls[label] = nexthop
     for prefix in gateway.routes:
         entries.route[vrf, ip_network(prefix)] = PlannedRoute(nexthop)

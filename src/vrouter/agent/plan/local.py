@@ -14,12 +14,12 @@ from typing import Final
 from vrouter.agent.desired.records import Network
 from vrouter.agent.facts import Device, alone
 from vrouter.agent.plan.entries import Entries, PlannedRoute
-from vrouter.agent.plan.fabric import ARP_TYPE, IPV4_TYPE, NO_QOS
+from vrouter.agent.plan.fabric import NO_QOS, encap
 from vrouter.agent.plan.networks import vrf_of
 from vrouter.agent.plan.numbers import NEXTHOP, NH_AGENT, ROUTER_MAC, VIF, Numbers
 from vrouter.agent.services.facts import owned
-from vrouter.dpcore.names import NhType, RouteFlag, VifFeature, VifFlag, VifType
-from vrouter.dpcore.records import IPAddress, Nexthop, Source, Vif
+from vrouter.dpcore.names import RouteFlag, VifFeature, VifFlag, VifType
+from vrouter.dpcore.records import IPAddress, Source, Vif
 
 # the far end's, in the namespace; no bridge entry has it
 SERVICE_MAC: Final = bytes.fromhex("02005e000100")
@@ -65,14 +65,7 @@ def _vif(
 ) -> int:
     key = f"local/{network.name}"
     idx = numbers.mine(VIF, key)
-    nexthop = Nexthop(
-        id=numbers.mine(NEXTHOP, key),
-        type=NhType.ENCAP,
-        vrf=vrf,
-        oif=idx,
-        encap_family=ARP_TYPE,
-        rewrite=SERVICE_MAC + ROUTER_MAC + IPV4_TYPE,
-    )
+    nexthop = encap(numbers.mine(NEXTHOP, key), idx, SERVICE_MAC, ROUTER_MAC, vrf=vrf)
     entries.vif[idx] = Vif(
         idx=idx,
         name=device.name,

@@ -10,7 +10,7 @@ from vrouter.agent.desired.records import Endpoint, Host, Interface, Network, St
 from vrouter.agent.desired.state import DISCARD
 from vrouter.agent.facts import Device, alone, parse
 from vrouter.agent.plan.entries import Entries, PlannedMac, PlannedRoute
-from vrouter.agent.plan.fabric import ARP_TYPE, IPV4_TYPE, NO_QOS
+from vrouter.agent.plan.fabric import NO_QOS, encap
 from vrouter.agent.plan.hosts import choose, tunnel
 from vrouter.agent.plan.networks import vrf_of
 from vrouter.agent.plan.numbers import (
@@ -42,24 +42,9 @@ def plan_interface(
     entries.sources[idx] = _sources(interface)
     mac = mac_bytes(interface.mac)
     for nexthop in (
-        Nexthop(
-            id=routed,
-            type=NhType.ENCAP,
-            vrf=vrf,
-            oif=idx,
-            encap_family=ARP_TYPE,
-            rewrite=mac + ROUTER_MAC + IPV4_TYPE,
-        ),
+        encap(routed, idx, mac, ROUTER_MAC, vrf=vrf),
         Nexthop(id=bridged, type=NhType.ENCAP, family=Family.BRIDGE, vrf=vrf, oif=idx),
-        Nexthop(
-            id=groups,
-            type=NhType.ENCAP,
-            vrf=vrf,
-            oif=idx,
-            flags=NhFlag.VALID | NhFlag.MULTICAST,
-            encap_family=ARP_TYPE,
-            rewrite=mac + ROUTER_MAC + IPV4_TYPE,
-        ),
+        encap(groups, idx, mac, ROUTER_MAC, vrf=vrf, flags=NhFlag.VALID | NhFlag.MULTICAST),
     ):
         entries.put_nexthop(nexthop)
     entries.mpls[numbers.label(LABEL, f"{key}/l3", interface.label)] = routed

@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import Protocol
+from typing import Any, Protocol
 
 from vrouter.agent.desired.records import Interface, Network
 
@@ -116,13 +116,9 @@ class HearGroups:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Actions that an awaitable will give (a forwarded DNS query).
+    """Actions that something to be awaited will give (a forwarded DNS query)."""
 
-    drop: to be called instead of awaiting it, when nobody is to wait for it.
-    """
-
-    work: Awaitable[Iterable[Action]]
-    drop: Callable[[], None]
+    work: Coroutine[Any, Any, Iterable[Action]]
 
 
 Action = (

@@ -33,13 +33,7 @@ class DnsService(PacketService):
         found = self.resolver.answer(port, packet.udp().payload, trap.now)
         if isinstance(found, Reply):
             return self._reply(port, packet, found)
-        work = self._later(port, packet, found)
-
-        def drop() -> None:
-            work.close()
-            found.drop()
-
-        return Later(work, drop), self.count("forwarded")
+        return Later(self._later(port, packet, found)), self.count("forwarded")
 
     def tick(self, now: float) -> Iterable[Action]:
         """What is due by time."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, Protocol
@@ -55,10 +55,9 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A reply that others have to be asked for. drop: to be called instead of awaiting it."""
+    """A reply that others have to be asked for."""
 
     work: Coroutine[Any, Any, Reply]
-    drop: Callable[[], None]
 
 
 class Resolver:
@@ -123,14 +122,7 @@ class Resolver:
             return Reply(_error(data, SERVFAIL, query) if stream else None, "too many in flight")
         self._number += 1
         mine[self._number] = now + _GIVEN_UP
-        number = self._number
-        work = self._forwarded(port, data, query, number, stream)
-
-        def drop() -> None:
-            work.close()
-            self._done(port, number)
-
-        return Pending(work, drop)
+        return Pending(self._forwarded(port, data, query, self._number, stream))
 
     def _done(self, port: Port, number: int) -> None:
         self.in_flight.get(port.vif, {}).pop(number, None)

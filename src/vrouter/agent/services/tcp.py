@@ -65,13 +65,7 @@ class TcpService(PacketService):
         if self._waiting.get(port.vif, 0) >= WAITING_PER_PORT:
             return (self.count("too many waiting"),)
         self._waiting[port.vif] = self._waiting.get(port.vif, 0) + 1
-        work = self._later(port, packet, source)
-
-        def drop() -> None:
-            work.close()
-            self._waited(port)
-
-        return (Later(work, drop),)
+        return (Later(self._later(port, packet, source)),)
 
     def remembered(self, now: float) -> Iterable[Row]:
         """Service namespaces."""
