@@ -75,7 +75,7 @@ class Reconciler:
         self.gateways = Gateways(self.state, self.planner, self._links, self._note_device)
         self._devices = Devices("")
         self._managed: set[IPAddress] = set()
-        self._mac_changed = False
+        self._mac_changed = self._neighbour_lost = False
         self._netlink: Netlink | None = None
         self.behind = ""  # why the tables are not as wanted, "" when they are
 
@@ -340,7 +340,7 @@ class Reconciler:
             self._replan(units)
         if pairs and (news.fabric or lost):
             self.behind = self.gateways.settle() or self.behind
-        self.manage()
+        self.manage(again=self._neighbour_lost)
         return units
 
     def hear_groups(self, vif: int, version: int, macs: frozenset[bytes]) -> None:
@@ -446,7 +446,7 @@ class Reconciler:
         return True
 
     def _fabric_changed(self, news: watch.News, changed: list[str]) -> bool:
-        self._mac_changed = False
+        self._mac_changed = self._neighbour_lost = False
         own = {self._devices.nic, self._devices.vhost}
         if not news.fabric and not own & set(changed) and not self._routes_went(changed):
             return False
@@ -454,6 +454,7 @@ class Reconciler:
         if now == before:
             return False
         self._mac_changed = before is None or now is None or before.vhost.mac != now.vhost.mac
+        self._neighbour_lost = bool(before and now and before.neighbours.keys() - now.neighbours)
         self.facts.fabric = now
         return True
 
@@ -483,9 +484,7 @@ class Reconciler:
         hops = {fabric.next_hop(address) for address in hosts}
         wanted = {hop for hop in hops | set(fabric.gateways()) if hop is not None}
         wanted = {hop for hop in wanted if not hop.is_link_local and hop not in fabric.local}
-        fresh = wanted - self._managed
-        if again:
-            fresh |= wanted - fabric.neighbours.keys()
+        fresh = wanted - (self._managed & fabric.neighbours.keys() if again else self._managed)
         if not fresh and wanted == self._managed:
             return
         try:
