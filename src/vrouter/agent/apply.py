@@ -122,7 +122,9 @@ class Applier:
         for key, route in put.route.items():
             self._note(key, route)
         there = self._make_way(put, delete)
-        with self.core.vifs.together():
+        with self.core.vifs.ties.together():
+            for idx in delete["vif"]:
+                self._untie(there.get(idx))
             self._vifs(put, delete, there)
             self._nexthops(put.nexthop.values())
             self._reach(put)
@@ -180,6 +182,11 @@ class Applier:
             self._sources.pop(idx, None)
         else:
             self._sources[idx] = sources
+
+    def _untie(self, vif: Vif | None) -> None:
+        """The kernel takes its time: it begins while the rest is done."""
+        if vif is not None and vif.type == VifType.VIRTUAL and vif.parent is None:
+            self.core.vifs.ties.detach(vif)
 
     def _remove_vif(self, idx: int) -> None:
         with suppress(NoSuchEntry):

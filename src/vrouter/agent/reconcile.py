@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from vrouter.agent.desired.store import Store
 from vrouter.agent.facade import Outcome, Problem, Rejected, Source
 from vrouter.agent.facts import Device, Fabric, Facts, parse
 from vrouter.agent.gateways import Gateways
+from vrouter.agent.neighbours import Neighbours
 from vrouter.agent.plan.entries import Diff, Entries, PlannedMac
 from vrouter.agent.plan.numbers import (
     BROADCAST,
@@ -43,7 +44,7 @@ from vrouter.dpcore.core import DpCore
 from vrouter.dpcore.errors import Refused, Reloaded, TableFull, VrouterError
 from vrouter.dpcore.instance import Instance
 from vrouter.dpcore.names import VifFlag, VifType
-from vrouter.dpcore.records import IPAddress, Vif
+from vrouter.dpcore.records import Vif
 from vrouter.dpcore.slots import QUARANTINE_NS
 from vrouter.host.netlink import Netlink
 from vrouter.host.takeover.pair import VHOST as VHOST_NAME
@@ -74,7 +75,7 @@ class Reconciler:
         self.applier = Applier(self.core)
         self.gateways = Gateways(self.state, self.planner, self._links, self._note_device)
         self._devices = Devices("")
-        self._managed: set[IPAddress] = set()
+        self._neighbours = Neighbours()
         self._mac_changed = self._neighbour_lost = False
         self._netlink: Netlink | None = None
         self.behind = ""  # why the tables are not as wanted, "" when they are
@@ -210,13 +211,16 @@ class Reconciler:
         try:
             self._check_labels(change)
             self.gateways.check(change, self._read_fabric)
+            self._look_at_devices(change)
             if not dry_run:
+                self.core.vifs.ties.begin(self._becoming_vifs(change))
                 self.gateways.make(change)
             step = self._plan(change)
             if not dry_run:
                 self.store.commit(change, self.ids.changes())
         except BaseException:
             self._take_back(change)
+            self.core.vifs.ties.forget()
             self.gateways.settle(change)
             raise
         if dry_run:
@@ -237,13 +241,23 @@ class Reconciler:
         return self.change(puts, gone, "file", dry_run=dry_run)
 
     def _plan(self, change: Change) -> Step:
+        return self.planner.replan(self.planner.of_change(change))
+
+    def _look_at_devices(self, change: Change) -> None:
         for record in change.after.values():
             if not isinstance(record, Interface) or not record.device:
                 continue
             known = self.facts.devices.get(record.device)
             if known is None or not known.is_settled:
                 self._note_device(record.device, watch.read_device(record.device, self._links()))
-        return self.planner.replan(self.planner.of_change(change))
+
+    def _becoming_vifs(self, change: Change) -> Iterator[int]:
+        """Netdevices of interfaces that are new."""
+        for key, record in change.after.items():
+            if isinstance(record, Interface) and record.device and change.before[key] is None:
+                device, _ = self.planner.device_of(record)
+                if device is not None:
+                    yield device.ifindex
 
     def _links(self) -> Netlink:
         """Open as long as the writer lives: to open one takes longer than to ask."""
@@ -477,21 +491,8 @@ class Reconciler:
 
         again: tell it anew of those that are not: `ip neigh flush` makes it forget.
         """
-        fabric = self.facts.fabric
-        if fabric is None:
-            return
-        hosts = self.planner.tunnel_ends()
-        hops = {fabric.next_hop(address) for address in hosts}
-        wanted = {hop for hop in hops | set(fabric.gateways()) if hop is not None}
-        wanted = {hop for hop in wanted if not hop.is_link_local and hop not in fabric.local}
-        fresh = wanted - (self._managed & fabric.neighbours.keys() if again else self._managed)
-        if not fresh and wanted == self._managed:
-            return
-        try:
-            watch.manage(fabric.vhost.ifindex, fresh, self._managed - wanted)
-        except OSError as error:
-            log.warning("cannot let the kernel resolve %s: %s", error.filename, error.strerror)
-        self._managed = wanted
+        if self.facts.fabric is not None:
+            self._neighbours.keep(self.facts.fabric, self.planner.tunnel_ends(), again=again)
 
     def is_vhost(self, ifindex: int) -> bool:
         """Whether that is vhost0's netdevice."""

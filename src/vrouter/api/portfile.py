@@ -146,22 +146,24 @@ def stamped(data: Mapping[str, Any], author: str) -> dict[str, Any]:
     return {**data, "author": author, "time": time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())}
 
 
-def write(path: Path, data: Mapping[str, Any], *, overwrite: bool) -> bool:
-    """Write a file in one step; False if it is there and is to stay. Raises OSError."""
-    if not overwrite and path.exists():
-        return False
+def prepare(path: Path, data: Mapping[str, Any]) -> Path:
+    """A file that becomes `path` by being renamed; what it holds is on disk. Raises OSError."""
     path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(fresh, "w", encoding="utf-8") as handle:
-            json.dump(data, handle, indent=4)
-            handle.write("\n")
+            handle.write(json.dumps(data, indent=4) + "\n")
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(fresh, path)
-    finally:
+    except BaseException:
         fresh.unlink(missing_ok=True)
-    return True
+        raise
+    return fresh
+
+
+def write(path: Path, data: Mapping[str, Any]) -> None:
+    """Write a file in one step. Raises OSError."""
+    os.replace(prepare(path, data), path)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -169,9 +170,15 @@ class Ports:
     async def _add(self, ports: Sequence[Port]) -> None:
         async with self._turns.of(port.uuid for port in ports):
             fresh = [port for port in ports if port.uuid not in self._ports]
-            await self._realize(ports)
+            files = asyncio.create_task(asyncio.to_thread(_prepare, ports))
             try:
-                await asyncio.to_thread(_write, ports)
+                await self._realize(ports)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    _remove((await files).values())
+                raise
+            try:
+                _rename(await files)
             except OSError as error:
                 await self._forget(fresh)
                 why = f"cannot write the port's file in {self._folder}: {error.strerror}"
@@ -204,7 +211,7 @@ class Ports:
             data = {**port.data, "link-state": int(on)}
             changed = Port(data, port.path, port.version)
             await self._realize([changed])
-            await asyncio.to_thread(portfile.write, port.path, data, overwrite=True)
+            await asyncio.to_thread(portfile.write, port.path, data)
             self._ports[uuid] = changed
 
     def sync(self) -> None:
@@ -379,6 +386,27 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if portfile.UUID.fullmatch(p.name) and p.is_dir())
 
 
-def _write(ports: Iterable[Port]) -> None:
-    for port in ports:
-        portfile.write(port.path, port.data, overwrite=False)
+def _prepare(ports: Iterable[Port]) -> dict[Path, Path]:
+    """The files of ports that have none yet, by the path that each is to have."""
+    made: dict[Path, Path] = {}
+    try:
+        for port in ports:
+            if not port.path.exists():
+                made[port.path] = portfile.prepare(port.path, port.data)
+    except BaseException:
+        _remove(made.values())
+        raise
+    return made
+
+
+def _rename(made: Mapping[Path, Path]) -> None:
+    try:
+        for path, file in made.items():
+            os.replace(file, path)
+    finally:
+        _remove(made.values())
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)

@@ -72,6 +72,8 @@ class DpCore:
 
     def close(self) -> None:
         """Closes all maps; dp-core goes on without us."""
+        if "vifs" in self.__dict__:
+            self.vifs.ties.close()
         for name in ("bridge", "config", "inet6"):
             table = self.__dict__.pop(name, None)
             if table is not None:

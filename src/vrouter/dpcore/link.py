@@ -73,26 +73,37 @@ def open_link(pin: Path) -> Link:
         raise NoSuchEntry(f"no link is pinned at {pin}") from None
 
 
-def attach(prog_fd: int, ifindex: int, pin: Path) -> Link:
-    """Attaches the program at the tcx ingress of `ifindex` and pins the link.
-
-    Done already (same netdevice): only the program is exchanged. A link whose
-    netdevice is gone is replaced. Raises DeviceError, Refused.
-    """
-    found = _reuse(prog_fd, ifindex, pin)
-    if found is not None:
-        return found
-    fd = libbpf.lib().bpf_link_create(prog_fd, ifindex, libbpf.TCX_INGRESS, None)
+def create(prog_fd: int, ifindex: int) -> int:
+    """Attaches the program at the tcx ingress of `ifindex` for as long as the file descriptor that
+    is returned is open. Raises DeviceError, Refused."""
+    fd: int = libbpf.lib().bpf_link_create(prog_fd, ifindex, libbpf.TCX_INGRESS, None)
     if fd == -errno.EEXIST:
         raise DeviceError(f"netdevice {ifindex} has this dp-core already, for another vif")
     if fd == -errno.ENODEV:
         raise DeviceError(f"there is no netdevice with index {ifindex} in this network namespace")
     if fd < 0:
         raise from_errno(-fd, f"cannot attach dp-core to netdevice {ifindex}")
-    link = Link(fd, pin)
+    return fd
+
+
+def attach(prog_fd: int, ifindex: int, pin: Path, begun: int | None = None) -> Link:
+    """Attaches the program at the tcx ingress of `ifindex` and pins the link.
+
+    begun: what `create` has made there already; it is used up. Done already (same netdevice):
+    only the program is exchanged. A link whose netdevice is gone is replaced. Raises
+    DeviceError, Refused.
+    """
+    made = None if begun is None else Link(begun, pin)
+    found = _reuse(prog_fd, ifindex, pin)
+    if found is not None:
+        return found
+    if made is not None and made.info().ifindex == ifindex:
+        made.update(prog_fd)
+    else:
+        made = Link(create(prog_fd, ifindex), pin)
     pin.parent.mkdir(mode=0o700, exist_ok=True)
-    libbpf.obj_pin(fd, pin)
-    return link
+    libbpf.obj_pin(made.fd, pin)
+    return made
 
 
 def _reuse(prog_fd: int, ifindex: int, pin: Path) -> Link | None:

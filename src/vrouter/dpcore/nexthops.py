@@ -30,7 +30,7 @@ from .names import (
 )
 from .nexthop_checks import check_nexthop
 from .packing import struct_of
-from .records import IPAddress, Member, Nexthop
+from .records import IPAddress, Member, Nexthop, member
 from .slots import SlotAllocator
 
 _REWRITERS = (NhType.ENCAP, NhType.TUNNEL)
@@ -211,7 +211,7 @@ class NexthopTable:
         count = _word(raw, self._chunk.fields["count"].offset)
         start = self._members_at
         rows = self._member.iter_unpack(raw[start : start + count * self._member.size])
-        return [Member(nh=nh, label=None if label == LABEL_NONE else label) for nh, label in rows]
+        return [member(nh, None if label == LABEL_NONE else label) for nh, label in rows]
 
     def _write_members(self, members: tuple[Member, ...]) -> list[int]:
         """Writes the chain, last chunk first; its slots in order."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Self
 
@@ -100,6 +101,12 @@ class Member:
 
     nh: int
     label: int | None = None
+
+
+@lru_cache(1 << 16)
+def member(nh: int, label: int | None = None) -> Member:
+    """A Member, the same object for the same values: long lists of them are quick to compare."""
+    return Member(nh=nh, label=label)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

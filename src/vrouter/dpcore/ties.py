@@ -9,24 +9,36 @@ be done need not wait for it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import Any, Final, TypeVar
 
-from . import libbpf, link
-from .errors import DeviceError
+from . import libbpf, link, netdev
+from .errors import DeviceError, VrouterError
 from .home import Home
 from .names import VifType
 from .records import Vif
 
+# seconds: the thread that waits has its turn at once, not when Python thinks of it, 5 ms later
+_TURN: Final = 50e-6
+T = TypeVar("T")
+
 
 class Ties:
-    """The tcx links of an instance's vifs."""
+    """The tcx links of an instance's vifs. What the kernel waits for is done in a thread of its
+    own, one after another; what comes after it, in the caller's."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._aside: Callable[[Callable[[], object]], object] | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._last: Future[Any] | None = None
+        self._begun: dict[int, Future[int]] = {}  # links that are not pinned, by ifindex
+        self._offloads: dict[str, bool] = {}  # of netdevices that were begun with, by name
+        self._rest: list[Callable[[], object]] | None = None  # what `together` does at its end
 
     def pin(self, idx: int) -> Path:
         """Where the link of a vif is pinned."""
@@ -35,39 +47,104 @@ class Ties:
     @contextmanager
     def together(self) -> Iterator[None]:
         """Within the block Virtual vifs are attached and detached beside the rest, by its end.
+        None of them may have the idx or the netdevice of another.
 
         Raises there what the first that failed has raised.
         """
-        calls: list[Future[object]] = []
-        # its thread is made by the first call: in the namespace of the thread that runs the block
-        with ThreadPoolExecutor(1, "attach") as pool:
-            self._aside = lambda call: calls.append(pool.submit(call))
-            try:
-                yield
-            finally:
-                self._aside = None
-        for call in calls:
-            call.result()
+        rest: list[Callable[[], object]] = []
+        self._rest = rest
+        failed: list[Exception] = []
+        try:
+            yield
+        finally:
+            self._rest = None
+            for call in rest:
+                try:
+                    call()
+                except VrouterError as error:
+                    failed.append(error)
+        if failed:
+            raise failed[0]
+
+    def begin(self, ifindexes: Iterable[int]) -> None:
+        """Attaches to netdevices that become Virtual vifs soon, while these are being prepared:
+        dp-core drops what they receive meanwhile. Where that fails nothing is said: `attach` finds
+        out. `forget` ends it; so does the end of the process."""
+        devices = {}
+        for ifindex in ifindexes:
+            with suppress(DeviceError):
+                devices[ifindex] = netdev.name(ifindex)
+        # to ask for it later would be to wait for the kernel to have attached
+        self._offloads = {name: netdev.tx_checksum(name) for name in devices.values()}
+        self._begun |= {ifindex: self._create(ifindex) for ifindex in devices}
+
+    def offloads(self, device: str) -> bool:
+        """Whether a netdevice has transmit checksum offload. Raises DeviceError."""
+        known = self._offloads.pop(device, None)
+        return netdev.tx_checksum(device) if known is None else known
+
+    def forget(self) -> None:
+        """Leaves netdevices that were begun with, and became no vifs."""
+        for begun in self._begun.values():
+            with suppress(VrouterError):
+                os.close(begun.result())
+        self._begun.clear()
+
+    def close(self) -> None:
+        """Ends what `together` and `begin` need."""
+        self.forget()
+        if self._pool is not None:
+            self._pool.shutdown()
 
     def attach(self, vif: Vif) -> None:
         """Attaches dp-core to the vif's netdevice. Raises DeviceError, Refused."""
-        self._soon(vif, lambda: self._attach(vif))
+        begun = self._begun.pop(vif.ifindex, None)
+        if self._rest is None or vif.type != VifType.VIRTUAL:
+            self._attach(vif, begun)
+            return
+        if begun is None and not self.pin(vif.idx).exists():
+            begun = self._create(vif.ifindex)
+        self._rest.append(partial(self._attach, vif, begun))
 
     def detach(self, vif: Vif) -> None:
         """Takes dp-core off the vif's netdevice."""
-        self._soon(vif, lambda: link.detach(self.pin(vif.idx)))
-
-    def _soon(self, vif: Vif, call: Callable[[], object]) -> None:
-        if self._aside is not None and vif.type == VifType.VIRTUAL:
-            self._aside(call)
+        if self._rest is None or vif.type != VifType.VIRTUAL:
+            link.detach(self.pin(vif.idx))
         else:
-            call()
+            self._rest.append(self._aside(link.detach, self.pin(vif.idx)).result)
 
-    def _attach(self, vif: Vif) -> None:
-        fd = libbpf.obj_get(self._home.instance.prog_dir / "vr_entry")
+    def _create(self, ifindex: int) -> Future[int]:
+        return self._aside(_create, self._open_entry(), ifindex)
+
+    def _aside(self, call: Callable[..., T], *args: Any) -> Future[T]:
+        if self._pool is None:
+            # its thread is made by the first call: in the namespace of the thread that makes it
+            self._pool = ThreadPoolExecutor(1, "attach")
+        idle = self._last is None or self._last.done()
+        self._last = made = self._pool.submit(call, *args)
+        if idle:
+            time.sleep(_TURN)
+        return made
+
+    def _attach(self, vif: Vif, begun: Future[int] | None) -> None:
+        made: int | None = None
+        if begun is not None:
+            with suppress(VrouterError):
+                made = begun.result()
+        entry = self._open_entry()
         try:
-            link.attach(fd, vif.ifindex, self.pin(vif.idx)).close()
+            link.attach(entry, vif.ifindex, self.pin(vif.idx), made).close()
         except DeviceError as error:
             raise DeviceError(f"{vif.name}: {error}") from None
         finally:
-            os.close(fd)
+            os.close(entry)
+
+    def _open_entry(self) -> int:
+        return libbpf.obj_get(self._home.instance.prog_dir / "vr_entry")
+
+
+def _create(entry: int, ifindex: int) -> int:
+    try:
+        return link.create(entry, ifindex)
+    finally:
+        os.close(entry)

@@ -11,7 +11,7 @@ import errno
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import replace
 
 from . import link, netdev, settle
@@ -62,8 +62,8 @@ class VifTable:
         self._by_ifindex = home.words("vif_by_ifindex")
         self._big = home.hash("vif_by_ifindex_big")
         self.size = self._index.size
-        self._ties = Ties(home)
-        self._pin = self._ties.pin
+        self.ties = Ties(home)
+        self._pin = self.ties.pin
 
     # ---- reading ------------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class VifTable:
             check_vif(self._home, vif)
             device = check_device(vif)
             self._check_others(vif, old)
-            if vif.type in (VifType.PHYSICAL, VifType.VIRTUAL) and netdev.tx_checksum(device):
+            if vif.type in (VifType.PHYSICAL, VifType.VIRTUAL) and self.ties.offloads(device):
                 vif = replace(vif, flags=vif.flags | VifFlag.TX_CSUM)
             if old is not None:
                 self.delete(old.idx)
@@ -177,11 +177,6 @@ class VifTable:
                 vif = self._add(vif, undo)
                 undo.pop_all()
         return vif
-
-    def together(self) -> AbstractContextManager[None]:
-        """Virtual vifs that are added or deleted in the block are attached or detached by its end,
-        beside what is done in it. None of them may have the idx or the netdevice of another."""
-        return self._ties.together()
 
     def change(self, vif: Vif) -> Vif:
         """Replaces what is stored of the vif; as it is stored then.
@@ -440,7 +435,7 @@ class VifTable:
 
     def _attach(self, vif: Vif) -> None:
         self._bypass.take_over(vif.ifindex, self._pin(vif.idx))
-        self._ties.attach(vif)
+        self.ties.attach(vif)
 
     # ---- for renumber.py ------------------------------------------------------------
 
@@ -468,7 +463,7 @@ class VifTable:
 
     def _remove(self, vif: Vif, known: Iterable[Source] | None = None) -> None:
         if vif.parent is None:
-            self._ties.detach(vif)
+            self.ties.detach(vif)
             self._unmap(vif)
         else:
             self._leave(vif)

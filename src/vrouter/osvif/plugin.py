@@ -45,7 +45,7 @@ class VRouterPlugin(plugin.PluginBase):  # type: ignore[misc]
             port = portfile.check_port(_port(vif, instance_info))
             privileged.make_tap(vif.vif_name, _mtu(vif))
             file = ports_dir(_instance()) / vif.id
-            portfile.write(file, portfile.stamped(port, AUTHOR), overwrite=True)
+            portfile.write(file, portfile.stamped(port, AUTHOR))
             _call("POST", "/port", port)
         except (VrouterError, portfile.BadPort, OSError) as error:
             raise exception.PlugException(vif=vif, err=str(error)) from error

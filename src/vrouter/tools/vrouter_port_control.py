@@ -125,7 +125,7 @@ def _add(args: argparse.Namespace, port: dict[str, Any], file: Path | None, sock
     """The file of a port that the agent refuses is put back as it was."""
     before = file.read_bytes() if file is not None and file.exists() else None
     if file is not None:
-        portfile.write(file, portfile.stamped(port, AUTHOR), overwrite=True)
+        portfile.write(file, portfile.stamped(port, AUTHOR))
     try:
         _call(args, socket, "POST", "/port", port)
     except Refused:

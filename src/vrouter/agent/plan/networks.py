@@ -23,7 +23,7 @@ from vrouter.agent.plan.numbers import (
 )
 from vrouter.agent.services.facts import owned
 from vrouter.dpcore.names import Family, NhFlag, NhType, RouteFlag
-from vrouter.dpcore.records import IPAddress, Member, Nexthop
+from vrouter.dpcore.records import IPAddress, Member, Nexthop, member
 
 # no route of the desired state leads there: groups are handled without being named
 _GROUPS = (IPv4Network("224.0.0.0/4"), IPv6Network("ff00::/8"))
@@ -105,7 +105,7 @@ def plan_tree(
     takes part."""
     entries = Entries()
     vrf = vrf_of(numbers, network.name)
-    here = tuple(Member(nh=group_nexthop(numbers, name)) for name in sorted(ports))
+    here = tuple(member(group_nexthop(numbers, name)) for name in sorted(ports))
     there = []
     for membership, host in sorted(members, key=lambda pair: pair[0].name):
         chosen = choose(host, network, membership.flood_label)
@@ -139,7 +139,7 @@ def plan_groups(
     vrf = vrf_of(numbers, network.name)
     remote = Member(nh=numbers.of(NEXTHOP, f"network/{network.name}/remote"))
     for mac, slot in slots.items():
-        here = tuple(Member(nh=bridged_nexthop(numbers, name)) for name in sorted(wanted[mac]))
+        here = tuple(member(bridged_nexthop(numbers, name)) for name in sorted(wanted[mac]))
         what = f"group/{slot}"
         kind = NhFlag.COMPOSITE_ENCAP
         local = _composite(entries, network, vrf, f"{what}/local", kind, here, numbers)

@@ -61,6 +61,7 @@ class Planner:
         self.ids = ids
         self.facts = facts
         self._units: dict[Unit, Entries] = {}
+        self._live: set[str] = set()  # interfaces that have a vif
         self._uses: dict[Unit, set[tuple[str, str]]] = {}
         self._users: dict[tuple[str, str], int] = {}
         self.slots: dict[str, dict[bytes, int]] = {}  # of groups, by network and MAC
@@ -204,7 +205,7 @@ class Planner:
 
     def _users_of(self, record: Record, *kinds: type[Record]) -> list[Unit]:
         names = [kind.kind for kind in kinds]
-        return [key for key in sorted(self.state.needed_by(key_of(record))) if key[0] in names]
+        return sorted(key for key in self.state.needed_by(key_of(record)) if key[0] in names)
 
     def _routes_of(self, network: str) -> list[Unit]:
         there = self.state.get(Network, network)
@@ -217,7 +218,8 @@ class Planner:
         step = Step(Diff())
         have, want = Entries(), Entries()
         try:
-            for unit in dict.fromkeys(units):
+            # which ports are live is known before trees are planned
+            for unit in sorted(dict.fromkeys(units), key=lambda unit: unit[0] in (TREE, GROUPS)):
                 numbers = Numbers(self.ids, self.state)
                 fresh = self._plan(unit, numbers)
                 old = self._units.get(unit)
@@ -249,6 +251,8 @@ class Planner:
             if not self._users[use]:
                 del self._users[use]
         self._units.pop(unit, None)
+        if unit[0] == Interface.kind:
+            (self._live.add if entries and entries.vif else self._live.discard)(unit[1])
         if entries is not None:
             self._units[unit] = entries
             self._uses[unit] = uses
@@ -304,14 +308,11 @@ class Planner:
         network = self.state.get(Network, name)
         if network is None:
             return None
-        live: list[str] = []
+        live = [port for _, port in self._users_of(network, Interface) if port in self._live]
         members: list[tuple[Membership, Host]] = []
-        for key in self.state.needed_by(key_of(network)):
-            user = self.state.record(key)
-            if isinstance(user, Interface) and self.device_of(user)[0] is not None:
-                live.append(user.name)
-            elif isinstance(user, Membership):
-                members.append((user, self.state.need(Host, user.host)))
+        for _, member in self._users_of(network, Membership):
+            membership = self.state.need(Membership, member)
+            members.append((membership, self.state.need(Host, membership.host)))
         return plan_tree(network, live, members, numbers)
 
     def _local(self, name: str, numbers: Numbers) -> Entries | None:
@@ -331,7 +332,7 @@ class Planner:
         wanted: dict[bytes, list[str]] = {}
         for _, port in self._users_of(network, Interface):
             vif = self.ids.get(VIF, f"interface/{port}")
-            if vif is None or self.device_of(self.state.need(Interface, port))[0] is None:
+            if vif is None or port not in self._live:
                 continue
             for version in (4, 6):
                 for mac in self.facts.groups.get((vif, version), ()):
