@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(ROOT))
 
-from vrouter.cni import shim  # noqa: E402 - found by the path above
+from vrouter.cni.install import install  # noqa: E402 - found by the path above
 from vrouter.dpcore.errors import VrouterError  # noqa: E402
 from vrouter.host import netns  # noqa: E402
 from vrouter.lab import build, topology  # noqa: E402
@@ -110,9 +110,10 @@ def _start(words: list[str], rounds: int) -> float:
 
 def _measure(rounds: int, count: int) -> dict[str, Any]:
     with _host(count) as (lab, spaces), tempfile.TemporaryDirectory() as folder:
-        if shim.install(folder):
+        if install(folder):
             raise VrouterError("the plugin could not be installed")
         own = Path(folder, "vrouter-cni")
+        python = own.read_text().split()[0].removeprefix("#!")
         bridge = {
             "cniVersion": "1.0.0", "name": "bench", "type": "bridge", "bridge": "cni-bench",
             "isGateway": True,
@@ -126,7 +127,7 @@ def _measure(rounds: int, count: int) -> dict[str, Any]:
             "bridge": Plugin(lab, PLUGINS / "bridge", bridge),
         }
         found: dict[str, Any] = {
-            "python": _start([os.path.realpath(sys.executable), "-IS", "-c", "pass"], rounds),
+            "python": _start([python, "-IS", "-c", "pass"], rounds),
             "shim VERSION": _start([str(own)], rounds),
         }
         cases: dict[str, Callable[[Plugin, list[str]], float]] = {

@@ -2,17 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CNI plugin that a container runtime runs: it hands the request to the agent.
 
-It stands alone (no other file of this package), so that it can be copied to /opt/cni/bin:
-`vrouter-cni --install DIR` does. A runtime waits for it, so it imports next to nothing: `json` and
-`socket` bring `re` and `enum`, and would more than double the time that Python takes to start
-(measured: 16 ms by itself, 44 ms with both). So the agent reads and writes the JSON; the body of
-a request is the environment, NUL between its parts, an empty part, and stdin as it came.
+It stands alone (no other file of this package), so that it can be put into /opt/cni/bin:
+`vrouter-cni --install DIR` does (install.py). A runtime waits for it, so it imports next to
+nothing, not even `os`: `json` and `socket` bring `re` and `enum`, and would more than double the
+time that Python takes to start. So the agent reads and writes the JSON; the body of a request is
+the environment, NUL between its parts, an empty part, and stdin as it came.
 CNI 0.3.1, 0.4.0, 1.0.0 and 1.1.0.
 """
 
 from __future__ import annotations
 
-import os
+import posix
 import sys
 
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
@@ -46,8 +46,8 @@ def _config(text: bytes) -> dict[str, object]:
     return found
 
 
-def _socket_path(stdin: bytes) -> str:
-    name: object = os.environ.get("VROUTER_NAME") or "vrouter"
+def _socket_path(environment: dict[str, str], stdin: bytes) -> str:
+    name: object = environment.get("VROUTER_NAME") or "vrouter"
     if b'"socket"' in stdin or b'"instance"' in stdin or b"\\u" in stdin:
         config = _config(stdin)
         given = config.get("socket")
@@ -60,7 +60,15 @@ def _socket_path(stdin: bytes) -> str:
         raise Failed(INVALID_CONFIG, "instance: expected the name of a vRouter")
     path = f"/run/vrouter/{name}/api.sock"
     there = f"/proc/1/root{path}"
-    return there if not os.path.exists(path) and os.path.exists(there) else path
+    return there if not _is_there(path) and _is_there(there) else path
+
+
+def _is_there(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _namespace(path: str) -> tuple[int | None, dict[str, str]]:
@@ -69,12 +77,12 @@ def _namespace(path: str) -> tuple[int | None, dict[str, str]]:
     if not path:
         return None, {}
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     except (OSError, ValueError):
         return None, {}  # gone, which only the agent can judge
-    status = os.fstat(fd)
+    status = posix.fstat(fd)
     return fd, {
-        "VROUTER_NETNS_FD": f"/proc/{os.getpid()}/fd/{fd}",
+        "VROUTER_NETNS_FD": f"/proc/{posix.getpid()}/fd/{fd}",
         "VROUTER_NETNS_ID": f"{status.st_dev}:{status.st_ino}",
     }
 
@@ -120,7 +128,7 @@ def run(environment: dict[str, str], stdin: bytes) -> tuple[int, str]:
         if len(stdin) > MAX_CONFIG // 2:
             raise Failed(UNDECODABLE, "the network configuration on stdin is larger than 512 KiB")
         told = {key: value for key, value in environment.items() if key.startswith("CNI_")}
-        path = _socket_path(stdin)
+        path = _socket_path(environment, stdin)
         fd, namespace = _namespace(environment.get("CNI_NETNS", ""))
         try:
             parts = [f"{key}={value}" for key, value in {**told, **namespace}.items()]
@@ -128,7 +136,7 @@ def run(environment: dict[str, str], stdin: bytes) -> tuple[int, str]:
             status, text = _ask(path, body, command)
         finally:
             if fd is not None:
-                os.close(fd)
+                posix.close(fd)
         if status not in (DONE, FAILED):
             raise Failed(IO_FAILURE, "the vRouter agent refused", text)
         return int(status == FAILED), text
@@ -153,43 +161,26 @@ def _error(error: Failed, stdin: bytes) -> str:
     return json.dumps(told)
 
 
-def install(folder: str) -> int:
-    """Copy this file into `folder` as `vrouter-cni`, to be run by this Python."""
-    with open(__file__, encoding="utf-8") as handle:
-        text = handle.read().split("\n", 1)[1]
-    target = os.path.join(folder, "vrouter-cni")
-    fresh = f"{target}.{os.getpid()}"
-    try:
-        with open(fresh, "w", encoding="utf-8") as handle:
-            handle.write(f"#!{os.path.realpath(sys.executable)} -IS\n{text}")
-        os.chmod(fresh, 0o755)
-        os.replace(fresh, target)
-    except OSError as error:
-        print(f"vrouter-cni: cannot write {target}: {error.strerror}", file=sys.stderr)
-        return 1
-    print(f"vrouter-cni: installed {target}")
-    return 0
-
-
 USAGE = """\
-usage: vrouter-cni --install DIR
 A container runtime runs this as a CNI plugin, with CNI_COMMAND in its environment and the network
-configuration on stdin. --install copies it to DIR, the runtime's folder of plugins."""
+configuration on stdin."""
 
 
-def main() -> int:
-    """The command."""
-    words = sys.argv[1:]
-    if len(words) == 2 and words[0] == "--install":
-        return install(words[1])
-    if words or "CNI_COMMAND" not in os.environ:
-        print(USAGE, file=sys.stdout if words in (["-h"], ["--help"]) else sys.stderr)
-        return 0 if words in (["-h"], ["--help"]) else 2
-    code, text = run(dict(os.environ), sys.stdin.buffer.read(MAX_CONFIG + 1))
+def main() -> None:
+    """The plugin, to the end of the process."""
+    escape = "surrogateescape"  # as `os` has it, which is not imported
+    environment = {
+        key.decode("utf-8", escape): value.decode("utf-8", escape)
+        for key, value in posix.environ.items()
+    }
+    if len(sys.argv) > 1 or "CNI_COMMAND" not in environment:
+        print(USAGE, file=sys.stderr)
+        posix._exit(2)
+    code, text = run(environment, sys.stdin.buffer.read(MAX_CONFIG + 1))
     if text:
-        print(text)
-    return code
+        print(text, flush=True)
+    posix._exit(code)  # nothing is open: what Python would tidy up takes it 2 ms
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

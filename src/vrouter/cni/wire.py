@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,10 @@ from vrouter.host.rtnl import (
 
 _NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
 _RTM_NEWLINK, _LOOPBACK = 16, 1
+_INFO = struct.Struct("=BxHiII")  # struct ifinfomsg
+_NO_LINK = _INFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 18, 28
+_IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _MAIN, _STATIC, _UNICAST = 254, 4, 1  # table, protocol and type of a route
@@ -118,31 +123,47 @@ def make(device: str, fd: int, inside: Inside) -> str:
     The MAC of our end. What an earlier try left of it is replaced. Raises CniError; nothing is
     left then.
     """
+    remove(device)
+    mac = b"\x02" + secrets.token_bytes(5)
     try:
-        with Netlink() as links:
-            links.delete(device)
-            link = links.add_veth(
-                device,
-                inside.ifname,
-                peer_mac=bytes.fromhex(inside.mac.replace(":", "")),
-                mtu=inside.mtu,
-                peer_netns=f"/proc/self/fd/{fd}",
-            )
-            netns.sysctl(f"net/ipv6/conf/{device}/disable_ipv6", 1)
-            links.set(link, state="up")
+        with RtSocket() as raw:
+            raw.batch([_veth(device, mac, fd, inside)])
             try:
+                netns.sysctl(f"net/ipv6/conf/{device}/disable_ipv6", 1)
+                raw.batch([_up(socket.if_nametoindex(device))])
                 _configure(fd, inside)
             except BaseException:
-                links.delete(device)
+                remove(device)
                 raise
-        return link.mac.hex(":")
-    except DeviceError as error:
-        exists = "File exists" in str(error)
-        code = INVALID_ENVIRONMENT if exists else IO_FAILURE
-        hint = f"the container has an interface {inside.ifname} already" if exists else ""
-        raise CniError(code, hint or str(error), str(error) if hint else "") from None
     except OSError as error:
+        if error.errno == errno.EEXIST and error.filename == device:
+            why = f"the container has an interface {inside.ifname} already"
+            raise CniError(INVALID_ENVIRONMENT, why, str(error)) from None
         raise CniError(IO_FAILURE, f"cannot make {device} and {inside.ifname}: {error}") from None
+    return mac.hex(":")
+
+
+def _veth(device: str, mac: bytes, fd: int, inside: Inside) -> Request:
+    mtu = (_IFLA_MTU, struct.pack("=I", inside.mtu))
+    far = [
+        (_IFLA_IFNAME, inside.ifname.encode() + b"\0"),
+        (_IFLA_ADDRESS, bytes.fromhex(inside.mac.replace(":", ""))),
+        mtu,
+        (_IFLA_NET_NS_FD, struct.pack("=i", fd)),
+    ]
+    data = pack_attrs([(_VETH_INFO_PEER, _NO_LINK + pack_attrs(far))])
+    near = [
+        (_IFLA_IFNAME, device.encode() + b"\0"),
+        (_IFLA_ADDRESS, mac),
+        mtu,
+        (_IFLA_LINKINFO, pack_attrs([(_IFLA_INFO_KIND, b"veth"), (_IFLA_INFO_DATA, data)])),
+    ]
+    return Request(_RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, _NO_LINK + pack_attrs(near), device)
+
+
+def _up(link: int) -> Request:
+    body = _INFO.pack(socket.AF_UNSPEC, 0, link, IFF_UP, IFF_UP)
+    return Request(_RTM_NEWLINK, 0, body, "link up")
 
 
 def _configure(fd: int, inside: Inside) -> None:
@@ -158,19 +179,15 @@ def _configure(fd: int, inside: Inside) -> None:
 
 
 def _requests(index: int, inside: Inside) -> Iterator[Request]:
-    # rtnetlink(7): struct ifinfomsg, ifaddrmsg, rtmsg
-    def up(link: int) -> Request:
-        body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, link, IFF_UP, IFF_UP)
-        return Request(_RTM_NEWLINK, 0, body, "link up")
-
-    yield up(_LOOPBACK)
+    # rtnetlink(7): struct ifaddrmsg, rtmsg
+    yield _up(_LOOPBACK)
     for text in inside.addresses:
         address, _, length = text.partition("/")
         packed = ip_address(address).packed
         head = struct.pack("=BBBBi", _family(address), int(length), 0, 0, index)
         attrs = pack_attrs([(_IFA_LOCAL, packed), (_IFA_ADDRESS, packed)])
         yield Request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, head + attrs, f"address {text}")
-    yield up(index)
+    yield _up(index)
     for prefix, gateway in inside.routes:
         network = ip_network(prefix)
         head = struct.pack(
@@ -236,6 +253,10 @@ def mac_of(device: str) -> str | None:
 
 def remove(device: str) -> None:
     """Remove the veth, from our end: that works without the container's namespace."""
+    try:
+        socket.if_nametoindex(device)
+    except OSError:
+        return  # mostly so, and quick to ask
     try:
         with Netlink() as links:
             links.delete(device)

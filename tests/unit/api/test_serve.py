@@ -382,12 +382,29 @@ def test_the_shim_as_runtimes_run_it(loaded: Instance, tmp_path: Path) -> None:
             spaces.delete(name)
 
 
+def test_the_plugin_runs_by_another_python_than_compiled_it(tmp_path: Path) -> None:
+    assert tool("vrouter-cni", "--install", str(tmp_path)).returncode == 0
+    file = tmp_path / "vrouter-cni"
+    text = file.read_text()
+    head, code = text.split("TAG, CODE = ", 1)
+    assert code.startswith("('cpython-")
+    rest = code.partition("\n")[2]
+    cases = {"as made": text, "by another": f"{head}TAG, CODE = 'cpython-10', b'none'\n{rest}"}
+    for what, written in cases.items():
+        file.write_text(written)
+        done = subprocess.run([file], env={"CNI_COMMAND": "VERSION"}, capture_output=True)
+        assert (done.returncode, done.stderr) == (0, b""), what
+        assert json.loads(done.stdout)["supportedVersions"] == list(shim.VERSIONS), what
+        done = subprocess.run([file], env={}, capture_output=True)
+        assert done.returncode == 2 and done.stderr.startswith(b"A container runtime runs this")
+
+
 def test_the_shim_imports_next_to_nothing(loaded: Instance) -> None:
     """A runtime waits for it: json, socket and what they bring would double its time."""
     code = (
         "import os, sys; before = set(sys.modules); space = {'__name__': 'x'}; "
         "exec(open(sys.argv[1]).read(), space); "
-        "space['run']({'CNI_COMMAND': 'STATUS'}, sys.argv[2].encode()); "
+        "space['run'](dict(os.environ), sys.argv[2].encode()); "
         "print(sorted(set(sys.modules) - before))"
     )
     conf = json.dumps({"cniVersion": "1.1.0", "name": "blue"})
@@ -396,9 +413,8 @@ def test_the_shim_imports_next_to_nothing(loaded: Instance) -> None:
             ["/usr/bin/python3", "-IS", "-c", code, shim.__file__, conf],
             capture_output=True,
             text=True,
-            env={"VROUTER_NAME": loaded.name},
+            env={"VROUTER_NAME": loaded.name, "CNI_COMMAND": "STATUS"},
         )
-    # -I hides VROUTER_NAME from Python itself only
     assert done.stdout == "['__future__', '_socket']\n", done.stderr
 
 
