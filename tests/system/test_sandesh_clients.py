@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -22,7 +23,8 @@ from tests.unit import sandesh_by_hand as by_hand
 from vrouter.dpcore.names import NhType
 from vrouter.dpcore.records import Nexthop
 from vrouter.host import netns
-from vrouter.sandesh import ADD, DUMP, GET, Client, SandeshError
+from vrouter.sandesh import ADD, DEL, DUMP, GET, Client, SandeshError
+from vrouter.sandesh.codec import decode
 
 CLIENTS = 50
 EACH = 30
@@ -99,6 +101,23 @@ def test_fifty_at_once(host: DoorHost) -> None:
     assert sent > 0
     with host.core() as core:
         assert len(list(core.mpls.items())) == CLIENTS * EACH
+
+
+def test_what_is_sent_ahead_sees_what_was_sent_before_it(host: DoorHost) -> None:
+    route = {"rtr_vrf_id": 1, "rtr_family": 2, "rtr_prefix_len": 32, "rtr_nh_id": 77}
+    add = [
+        by_hand.message("vr_route_req", {"h_op": ADD, **route, "rtr_prefix": bytes((10, 0, 0, n))})
+        for n in range(1, 4)
+    ]
+    make = by_hand.message(
+        "vr_nexthop_req", {"h_op": ADD, "nhr_id": 77, "nhr_type": NhType.DISCARD}
+    )
+    gone = by_hand.message("vr_nexthop_req", {"h_op": DEL, "nhr_id": 77})
+    order = [make, add[0], add[1], gone, add[2], make, add[2], gone]
+    with host.client() as client:
+        client.send_raw(b"".join(map(by_hand.frame, order)))
+        codes = [next(decode(client.receive()[0].payload)).resp_code for _ in order]
+    assert codes == [0, 0, 0, 0, -errno.ENOENT, 0, 0, 0]
 
 
 def test_a_client_that_never_reads_takes_no_memory(host: DoorHost) -> None:

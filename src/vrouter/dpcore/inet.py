@@ -8,6 +8,7 @@ The VRF is always matched in full: a key's prefix length is 32 + that of the rou
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from ipaddress import IPv4Network
 from itertools import islice
 from typing import Any
@@ -64,9 +65,7 @@ class InetTable:
 
         All are checked before the first is written. On TableFull the first ones are in.
         """
-        vrfs = self._home.percpu("vrf_stats").max_entries
-        nexthops = min(self._home.words("nexthop_index").size, 1 << 24)
-        bridge = self._home.array("bridge").max_entries
+        vrfs, nexthops, bridge = self._limits
         items: list[tuple[bytes, bytes]] = []
         rows = list(routes)
         for route in rows:
@@ -168,6 +167,13 @@ class InetTable:
                 with log.noted([log.route(Operation.DELETE, route) for route in part]):
                     done += self._trie.delete_many(keys)
         return done
+
+    @cached_property
+    def _limits(self) -> tuple[int, int, int]:
+        """How many VRFs, nexthops and bridge entries a route can name."""
+        home = self._home
+        nexthops = min(home.words("nexthop_index").size, 1 << 24)
+        return home.percpu("vrf_stats").max_entries, nexthops, home.array("bridge").max_entries
 
     def _write(self, items: list[tuple[bytes, bytes]]) -> None:
         if len(items) == 1:

@@ -25,6 +25,7 @@ _WRITES = (ADD, DEL, RESET)
 _MESSAGES = 1024  # in a frame
 _SECOND = 1.0
 _LINES = 100  # a second
+_ROUTE = "vr_route_req"
 _CHANGE_VIFS = ("vr_interface_req", "vrouter_ops")
 
 
@@ -84,6 +85,8 @@ class Answering:
             raise unsupported(f"{request.name} with h_op {request.h_op}")
         if request.h_op in _WRITES:
             self._context.writes += 1
+            if request.name != _ROUTE:
+                self._context.forget_kinds()
             if request.name in _CHANGE_VIFS:
                 self._context.vifs_changed = True
         return handler(self._context, request)

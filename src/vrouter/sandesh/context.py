@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -55,6 +55,8 @@ class Context:
         self.devices = devices
         self.vrfs = Vrfs(core)
         self._counted: dict[str, _Counted] = {}
+        # types of nexthops while nobody else can write, until a request that may change one
+        self._kinds: dict[int, NhType] | None = None
         self.writes = 0
         self.vifs_changed = True
 
@@ -67,10 +69,27 @@ class Context:
 
     def need_nexthop(self, nh: int, error: Callable[[str], SandeshError] = invalid) -> NhType:
         """As upstream: what leads to a nexthop can be added when that is there. Its type."""
-        kind = self.core.nexthops.kind(nh)
+        known = {} if self._kinds is None else self._kinds
+        kind = known.get(nh) or self.core.nexthops.kind(nh)
         if kind is None:
             raise error(f"there is no nexthop {nh}: add it first")
+        known[nh] = kind
         return kind
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within the block nobody else writes tables. Raises Refused: somebody does."""
+        with self.core.lock():
+            self._kinds = {}
+            try:
+                yield
+            finally:
+                self._kinds = None
+
+    def forget_kinds(self) -> None:
+        """A nexthop may change now."""
+        if self._kinds:
+            self._kinds.clear()
 
     # ---- counters -------------------------------------------------------------------
 

@@ -253,7 +253,7 @@ class Door:
             # one lock for all of them; where it is not to be had, each request says so itself
             with contextlib.ExitStack() as stack:
                 with contextlib.suppress(Refused):
-                    stack.enter_context(self._core.lock())
+                    stack.enter_context(self._context.alone())
                 end = time.monotonic() + _TURN
                 while len(client.out) <= _OUT_MAX and self._has_frame(client):
                     self._answer(client)
