@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -44,6 +45,24 @@ def vrouter() -> Vrouter:
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def package() -> Path:
+    """The Debian package of this tree, built once for all workers of a run."""
+    root = Path(__file__).parents[2]
+    (root / "build").mkdir(exist_ok=True)
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    with open(root / "build/package.lock", "a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        if lock.read() != run:
+            subprocess.run(
+                [root / "packaging/debian/build.sh"], check=True, capture_output=True, timeout=100
+            )
+            lock.truncate(0)
+            lock.write(run)
+    return max((root / "dist").glob("vrouter_*.deb"), key=lambda file: file.stat().st_mtime)
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from tests.system.helpers import MakeNs
 
-ROOT = Path(__file__).parents[2]
 # All that is written goes into a tmpfs, in a mount namespace that ends with the shell.
 INSIDE = """
 set -e
@@ -21,14 +18,6 @@ for one in proc sys dev run; do mount --rbind /$one $SCRATCH/root/$one; done
 cp $PACKAGE $SCRATCH/root/root/vrouter.deb
 exec chroot $SCRATCH/root env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -exc "$COMMANDS"
 """
-
-
-@pytest.fixture(scope="module")
-def package() -> Path:
-    subprocess.run(
-        [ROOT / "packaging/debian/build.sh"], check=True, capture_output=True, timeout=100
-    )
-    return max((ROOT / "dist").glob("vrouter_*.deb"), key=lambda file: file.stat().st_mtime)
 
 
 def test_installed_it_works_with_the_distributions_python(
