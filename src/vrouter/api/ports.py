@@ -57,6 +57,12 @@ class Port:
         """Whether it came by POST /vm."""
         return "vmi-uuid" in self.data
 
+    def leave_folder(self) -> None:
+        """A container's own folder goes with the last of its files."""
+        if self.of_container:
+            with contextlib.suppress(OSError):
+                self.path.parent.rmdir()
+
 
 class Ports:
     """All ports of the API; `folder`: of their files. Changes of one port come one at a time."""
@@ -176,6 +182,8 @@ class Ports:
             except BaseException:
                 with contextlib.suppress(OSError):
                     _remove((await files).values())
+                for port in ports:
+                    port.leave_folder()
                 raise
             try:
                 _rename(await files)
@@ -195,9 +203,7 @@ class Ports:
             await self._forget(found)
             for port in found:
                 port.path.unlink(missing_ok=True)
-                if port.of_container:
-                    with contextlib.suppress(OSError):
-                        port.path.parent.rmdir()
+                port.leave_folder()
                 del self._ports[port.uuid]
 
     async def enable(self, uuid: str, *, on: bool) -> None:

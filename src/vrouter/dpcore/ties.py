@@ -70,13 +70,15 @@ class Ties:
         """Attaches to netdevices that become Virtual vifs soon, while these are being prepared:
         dp-core drops what they receive meanwhile. Where that fails nothing is said: `attach` finds
         out. `forget` ends it; so does the end of the process."""
-        devices = {}
+        self._offloads.clear()
+        here = []
         for ifindex in ifindexes:
             with suppress(DeviceError):
-                devices[ifindex] = netdev.name(ifindex)
-        # to ask for it later would be to wait for the kernel to have attached
-        self._offloads = {name: netdev.tx_checksum(name) for name in devices.values()}
-        self._begun |= {ifindex: self._create(ifindex) for ifindex in devices}
+                name = netdev.name(ifindex)
+                # to ask for it later would be to wait for the kernel to have attached
+                self._offloads[name] = netdev.tx_checksum(name)
+                here.append(ifindex)
+        self._begun |= {ifindex: self._create(ifindex) for ifindex in here}
 
     def offloads(self, device: str) -> bool:
         """Whether a netdevice has transmit checksum offload. Raises DeviceError."""
@@ -128,11 +130,11 @@ class Ties:
 
     def _attach(self, vif: Vif, begun: Future[int] | None) -> None:
         made: int | None = None
-        if begun is not None:
-            with suppress(VrouterError):
-                made = begun.result()
         entry = self._open_entry()
         try:
+            if begun is not None:
+                with suppress(VrouterError):
+                    made = begun.result()
             link.attach(entry, vif.ifindex, self.pin(vif.idx), made).close()
         except DeviceError as error:
             raise DeviceError(f"{vif.name}: {error}") from None

@@ -12,6 +12,7 @@ import pytest
 from tests.unit.api.conftest import ONE, PORT, TWO, VM, VM_BODY, Api
 
 from vrouter.agent.desired.records import Interface, Network
+from vrouter.agent.facade import Problem, Rejected
 
 
 def without(key: str) -> dict[str, Any]:
@@ -235,6 +236,20 @@ def test_a_container_by_vm(api: Api) -> None:
     assert api.ask("GET", f"/vm/{VM}").status == 404
     assert api.ask("GET", "/vm-cfg/nobody").status == 404
     assert api.ask("POST", "/vm", {**VM_BODY, "host-ifname": "a/b"}).status == 400
+
+
+def test_a_container_that_is_refused_leaves_no_folder(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.ask("PUT", "/v1/interface/web", WANTED)
+
+    async def refuse(*_: Any) -> None:
+        raise Rejected([Problem("interface web.device", "it has an owner")])
+
+    monkeypatch.setattr(api.facade, "put", refuse)
+    answer = api.ask("POST", "/vm", VM_BODY)
+    assert answer.status == 400 and "it has an owner" in answer.text
+    assert not (api.folder / "vm" / VM).exists()
 
 
 def test_ports_of_an_l2_network_need_no_address(api: Api) -> None:
