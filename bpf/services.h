@@ -19,6 +19,9 @@
 #define VR_MLD_REPORT		131
 #define VR_MLD_DONE		132
 #define VR_MLD2_REPORT		143
+#define VR_IGMP_REPORT		0x12
+#define VR_IGMP2_REPORT		0x16
+#define VR_IGMP3_REPORT		0x22
 
 /*
  * The UDP header of an IP packet that is no later fragment, and has no IPv6

@@ -98,6 +98,18 @@ static __always_inline int vr_udp_ports(struct __sk_buff *skb, __u32 off, __u32 
 	return area < sizeof(*udp) || bpf_skb_load_bytes(skb, off, udp, sizeof(*udp)) ? -1 : 0;
 }
 
+/* IGMP's reports, which a host without an address makes from 0.0.0.0 (RFC 3376, 4.2.13). */
+static __always_inline int vr_is_igmp_report(struct __sk_buff *skb, const struct iphdr *ip,
+					     __u32 off, __u32 area)
+{
+	__u8 type;
+
+	if (ip->protocol != IPPROTO_IGMP || ip->frag_off & bpf_htons(VR_IP_OFFSET) || area < 8 ||
+	    bpf_skb_load_bytes(skb, off, &type, 1))
+		return 0;
+	return type == VR_IGMP_REPORT || type == VR_IGMP2_REPORT || type == VR_IGMP3_REPORT;
+}
+
 /* IPv4. 0 or a drop reason. */
 __noinline int vr_source_inet(struct __sk_buff *skb, struct vr_packet *pkt)
 {
@@ -122,6 +134,8 @@ __noinline int vr_source_inet(struct __sk_buff *skb, struct vr_packet *pkt)
 	if (!src) {
 		if (!vr_source_has_mac(pkt, mac))
 			return VR_DROP_SOURCE_MAC;
+		if (vr_is_igmp_report(skb, ip, off, area))
+			return 0;
 		return udp.source == bpf_htons(VR_PORT_DHCP_CLIENT) &&
 		       udp.dest == bpf_htons(VR_PORT_DHCP_SERVER) ? 0 : VR_DROP_SOURCE_ADDRESS;
 	}

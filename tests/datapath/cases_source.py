@@ -62,6 +62,11 @@ def udp4(src: str, sport: int, dport: int, dst: str = "10.1.1.2") -> Packet:
     return IP(src=src, dst=dst) / UDP(sport=sport, dport=dport) / Raw(b"data")
 
 
+def igmp(kind: int, length: int = 8, frag: int = 0) -> Packet:
+    message = bytes((kind,)) + bytes(length - 1)
+    return IP(src="0.0.0.0", dst="224.0.0.251", proto=2, ttl=1, frag=frag) / Raw(message)
+
+
 def v6(src: str, *layers: Packet, dst: str = "fd00::2") -> Packet:
     packet = IPv6(src=src, dst=dst, hlim=255)
     for layer in layers:
@@ -119,6 +124,12 @@ V4 = [
     refused("no address, another port", Drop.SOURCE_ADDRESS, udp4("0.0.0.0", 68, 53)),
     refused("no address, another source port", Drop.SOURCE_ADDRESS, udp4("0.0.0.0", 67, 67)),
     refused("no address, TCP", Drop.SOURCE_ADDRESS, IP(src="0.0.0.0", dst="1.1.1.1") / TCP()),
+    passes("an IGMP report of version 2 by one without an address", igmp(0x16)),
+    passes("an IGMP report of version 3 by one without an address", igmp(0x22)),
+    refused("the same of a MAC of nobody", Drop.SOURCE_MAC, igmp(0x22), src=STRANGE),
+    refused("an IGMP query by one without an address", Drop.SOURCE_ADDRESS, igmp(0x11)),
+    refused("an IGMP report cut short", Drop.SOURCE_ADDRESS, igmp(0x16, 7)),
+    refused("what may be an IGMP report's end", Drop.SOURCE_ADDRESS, igmp(0x16, frag=8)),
     refused("a DHCP server", Drop.DHCP_SERVER, udp4("10.1.1.1", 67, 68)),
     passes("a DHCP server, trusted", udp4("10.1.1.1", 67, 68), vif=s.TRUSTED),
     passes("any address, trusted", ip("10.1.1.2", "9.9.9.9"), vif=s.TRUSTED),

@@ -2,8 +2,8 @@
 """Who may speak: the MACs and addresses that a vif with a table of them may use.
 
 Besides what the table has: a MAC of it may use the link-local address made of it; what has no
-address may ask for one (DHCP, ARP probe, duplicate address detection, router solicitation, MLD
-report). DHCP servers, routers and bridges must be trusted.
+address may ask for one (DHCP, ARP probe, duplicate address detection, router solicitation, IGMP
+or MLD report). DHCP servers, routers and bridges must be trusted.
 """
 
 import struct
@@ -17,6 +17,7 @@ from .const import (
     EXT_FRAGMENT,
     EXTENSIONS,
     PROTO_ICMPV6,
+    PROTO_IGMP,
     PROTO_UDP,
     Drop,
 )
@@ -30,6 +31,7 @@ BPDUS = (
     bytes.fromhex("01000ccccccd"),
 )
 MLD, RS, RA, NS, NA, REDIRECT, MLD2 = 131, 133, 134, 135, 136, 137, 143
+IGMP_REPORTS = 0x12, 0x16, 0x22  # of versions 1, 2, 3
 MOST_EXTENSIONS = 6
 MOST_OPTIONS = 6
 NOBODY4, NOBODY6 = bytes(4), bytes(16)
@@ -81,7 +83,11 @@ def _ipv4(packet: Packet, pairs: tuple[Pair, ...], mac: bytes) -> Drop | None:
     if ip.src == NOBODY4:
         if not _knows(pairs, mac):
             return Drop.SOURCE_MAC
-        return None if ports == (68, 67) else Drop.SOURCE_ADDRESS
+        area = packet.l3_data[ip.header_len : ip.total_len]
+        igmp = ip.proto == PROTO_IGMP and ip.offset == 0 and len(area) >= 8
+        # RFC 3376, 4.2.13: who has no address yet reports from 0.0.0.0
+        report = igmp and area[0] in IGMP_REPORTS
+        return None if report or ports == (68, 67) else Drop.SOURCE_ADDRESS
     if not _allows(pairs, mac, ip.src):
         return _why(pairs, mac)
     if ports[0] == 67 and "dhcp" not in packet.vif.trusted:
