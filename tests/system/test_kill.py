@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.system.helpers import SOURCE, MakeLab, Vrouter
 from tests.system.traffic import Traffic
 from vrouter.dpcore import libbpf, link
 from vrouter.dpcore.core import DpCore
+from vrouter.dpcore.errors import TableFull
 from vrouter.dpcore.instance import Instance, find_instance
 from vrouter.dpcore.loader import load
 from vrouter.dpcore.maps import open_map
@@ -58,11 +60,14 @@ def kill_while(work: Callable[[], object], after: float) -> bool:
     started, start = os.pipe()
     child = os.fork()
     if child == 0:
-        with contextlib.suppress(BaseException):
+        try:
             os.write(start, b"!")
             work()
             os._exit(0)
-        os._exit(1)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
     os.close(start)
     os.read(started, 1)
     os.close(started)
@@ -104,7 +109,7 @@ def rewrite_everything(instance: Instance, lab: Lab, rounds: Rounds) -> None:
         entries = list(core.bridge.items(blue.vrf))
         for turn in itertools.count():
             for nexthop in nexthops:
-                core.nexthops.put(replace(nexthop, encap_family=turn % 2))
+                put(core, replace(nexthop, encap_family=turn % 2))
             for vif in vifs:
                 core.vifs.change(replace(vif, qos=turn % 2))
             core.inet.put_many(list(core.inet.items()))
@@ -116,9 +121,20 @@ def rewrite_everything(instance: Instance, lab: Lab, rounds: Rounds) -> None:
             core.bridge.delete(blue.vrf, mac_bytes("02:00:00:00:77:77"))
             core.vxlan.put(7777, 1)
             core.vxlan.delete(7777)
-            core.nexthops.put(Nexthop(id=4000, type=NhType.DISCARD))
+            put(core, Nexthop(id=4000, type=NhType.DISCARD))
             core.nexthops.delete(4000)
             rounds.more()
+
+
+def put(core: DpCore, nexthop: Nexthop) -> None:
+    """As the error says of slots that were freed just now: wait and try again."""
+    while True:
+        try:
+            core.nexthops.put(nexthop)
+        except TableFull:
+            time.sleep(0.05)
+        else:
+            return
 
 
 def shape(instance: Instance) -> tuple[list[object], ...]:
@@ -150,7 +166,7 @@ def test_a_writer_killed_in_the_middle(lab: Lab, h1: Instance) -> None:
             assert kill_while(writer, pick.uniform(0, longest))
             # the next writer is neither locked out nor confused
             with DpCore.open(h1) as core:
-                core.nexthops.put(Nexthop(id=4001, type=NhType.DISCARD, vrf=pick.randrange(64)))
+                put(core, Nexthop(id=4001, type=NhType.DISCARD, vrf=pick.randrange(64)))
                 core.nexthops.delete(4001)
     assert_nothing_lost(traffic)
     assert rounds.count >= 10, "the writers did not get far"

@@ -90,6 +90,7 @@ def the_group_reaches_what_is_for_it(host: Booted) -> None:
     assert len(host.run(f"{member} cat {folder}/token").strip()) > 30
     curl = "curl -sS --unix-socket /run/vrouter/vrouter/api.sock http://localhost/v1/network/blue"
     assert json.loads(host.run(f"{member} {curl}"))["vni"] == 5001
+    assert "10.1.1.0/24" in host.run(f"{member} vrouter get network")
     other = member.replace("vrouter", "nogroup")
     for what in (f"cat {folder}/token", curl):
         with pytest.raises(AssertionError, match=r"Permission denied|Couldn't connect"):

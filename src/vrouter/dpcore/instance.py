@@ -179,7 +179,9 @@ def find_instance(name: str | None = None) -> Instance:
         return Instance(name)
     here = netns.cookie()
     mine = [one for one in all_instances() if (one.registered() or {}).get("netns_cookie") == here]
-    mine = [one for one in mine if one.is_loaded()] or mine
+    if len(mine) > 1:
+        # only root sees which; whom the agent's socket serves need not be root
+        mine = [one for one in mine if one.is_loaded()] or mine
     if len(mine) > 1:
         names = ", ".join(one.name for one in mine)
         raise UsageError(f"several vRouters run in this network namespace ({names}): say --name")
