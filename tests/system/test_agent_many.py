@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -191,3 +192,25 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(lab: Lab) -> None:
 
     with netns.enter(lab.netns("h1")):
         asyncio.run(story())
+
+
+def test_a_busy_writer_keeps_nobody_from_the_agent(lab: Lab) -> None:
+    """A change, or a disk, that takes its time: the agent goes on to be alive for dp-core."""
+    instance = find_instance(lab.instance("h1"))
+
+    async def story() -> float:
+        agent = Agent(instance, Config())
+        await agent.start()
+        try:
+            busy = asyncio.ensure_future(agent._run(time.sleep, 7))
+            oldest = 0.0
+            while not busy.done():
+                beat = agent.tables.core.config.get().heartbeat
+                oldest = max(oldest, time.clock_gettime(time.CLOCK_BOOTTIME) - beat / 1e9)
+                await asyncio.sleep(0.1)
+            return oldest
+        finally:
+            await agent.stop()
+
+    with netns.enter(lab.netns("h1")):
+        assert asyncio.run(story()) < 2.5

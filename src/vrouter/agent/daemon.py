@@ -77,7 +77,8 @@ class Agent:
         self._events: watch.Events | None = None
         self._news = watch.News()
         self._heeding: asyncio.Task[None] | None = None
-        self._ticking: asyncio.Task[None] | None = None
+        self._clocks: list[asyncio.Task[None]] = []
+        self._behind_since = 0.0
         self._tasks: set[asyncio.Future[None]] = set()
         self._ready = False
         self.started = time.time()
@@ -109,7 +110,7 @@ class Agent:
         self._pkt0.start()
         self._beat()
         asyncio.get_running_loop().add_reader(self._events, self._told)
-        self._ticking = asyncio.create_task(self._tick())
+        self._clocks = [asyncio.create_task(each()) for each in (self._tick, self._look_after)]
         if self.config.desired_state:
             await self.load_file()
         self._ready = True
@@ -143,7 +144,7 @@ class Agent:
         if self._events is not None:
             loop.remove_reader(self._events)
             self._events.close()
-        for task in (self._ticking, self._heeding):
+        for task in (*self._clocks, self._heeding):
             if task is not None:
                 task.cancel()
         if self._local is not None:
@@ -219,31 +220,45 @@ class Agent:
                 self._soon(self._local[0].refresh())
 
     async def _tick(self) -> None:
-        behind_since, seconds = 0.0, 0
+        """What VMs and dp-core need each second; nothing here waits for the writer, who may be at
+        a change, or at a slow disk, for long."""
         while True:
             await asyncio.sleep(1 - time.time() % 1)
             self._beat()
             notify("WATCHDOG=1")
             if self._pkt0 is not None:
                 self._pkt0.tick()
+
+    async def _look_after(self) -> None:
+        """What the writer looks after by the clock."""
+        seconds = 0
+        while True:
+            await asyncio.sleep(1 - time.time() % 1)
             seconds += 1
-            if seconds % _NEIGHBOURS == 0:
-                await self._run(lambda: self.tables.manage(again=True))
-            await self._learnt(seconds)
-            if not self.tables.core.is_current():
-                log.info("another dp-core has taken the place of this one")
-                await self._run(self.tables.mend)
-            elif self.tables.is_emptied():
-                log.warning("somebody has emptied the tables: everything is written again")
-                await self._run(self.tables.mend)
-            now = time.monotonic()
-            if not self.tables.behind:
-                behind_since = 0.0
-            elif not behind_since:
-                behind_since = now
-            elif now - behind_since > _RETRY:
-                behind_since = 0.0
-                await self._run(self.tables.mend)
+            try:
+                if seconds % _NEIGHBOURS == 0:
+                    await self._run(lambda: self.tables.manage(again=True))
+                await self._learnt(seconds)
+                await self._mended()
+            except Exception:
+                log.exception("the tables were not looked after, in %g s they are", _RETRY)
+                await asyncio.sleep(_RETRY)
+
+    async def _mended(self) -> None:
+        """Mend what is known to be wrong with the tables."""
+        now = time.monotonic()
+        if not self.tables.core.is_current():
+            log.info("another dp-core has taken the place of this one")
+        elif self.tables.is_emptied():
+            log.warning("somebody has emptied the tables: everything is written again")
+        elif not self.tables.behind:
+            self._behind_since = 0.0
+            return
+        elif not self._behind_since or now - self._behind_since <= _RETRY:
+            self._behind_since = self._behind_since or now
+            return
+        self._behind_since = 0.0
+        await self._run(self.tables.mend)
 
     async def _learnt(self, seconds: int) -> None:
         """What is due for learnt MACs."""
