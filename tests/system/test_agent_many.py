@@ -19,6 +19,7 @@ from vrouter.agent.desired.records import Interface, Network, Record, StaticRout
 from vrouter.agent.facade import Rejected
 from vrouter.agent.plan.entries import Entries, compare
 from vrouter.dpcore.core import DpCore
+from vrouter.dpcore.errors import Refused
 from vrouter.dpcore.instance import Instance, find_instance
 from vrouter.host import netns
 from vrouter.host.ports import delete, make_tap
@@ -214,3 +215,28 @@ def test_a_busy_writer_keeps_nobody_from_the_agent(lab: Lab) -> None:
 
     with netns.enter(lab.netns("h1")):
         assert asyncio.run(story()) < 2.5
+
+
+def test_a_port_that_cannot_be_written_leaves_its_netdevice(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = find_instance(lab.instance("h1"))
+
+    def fail(*_: object) -> None:
+        raise Refused("somebody else writes")
+
+    async def story() -> None:
+        agent = Agent(instance, Config())
+        await agent.start()
+        try:
+            await agent.put([BIG], "api")
+            with monkeypatch.context() as patch:
+                patch.setattr(agent.tables.applier, "apply", fail)
+                with pytest.raises(Rejected, match="somebody else writes"):
+                    await agent.put([PORTS[0]], "api")
+            assert agent.tables.core.vifs.ties.begun == []
+        finally:
+            await agent.stop()
+
+    with netns.enter(lab.netns("h1")):
+        asyncio.run(story())

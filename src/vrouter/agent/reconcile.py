@@ -215,7 +215,7 @@ class Reconciler:
             if not dry_run:
                 self.core.vifs.ties.begin(self._becoming_vifs(change))
                 self.gateways.make(change)
-            step = self._plan(change)
+            step = self.planner.replan(self.planner.of_change(change))
             if not dry_run:
                 self.store.commit(change, self.ids.changes())
         except BaseException:
@@ -239,9 +239,6 @@ class Reconciler:
         named = {(one.kind, one.name) for one in puts}
         gone = [key for key in (*self.state.keys("file"), *way) if key not in named]
         return self.change(puts, gone, "file", dry_run=dry_run)
-
-    def _plan(self, change: Change) -> Step:
-        return self.planner.replan(self.planner.of_change(change))
 
     def _look_at_devices(self, change: Change) -> None:
         for record in change.after.values():
@@ -303,6 +300,7 @@ class Reconciler:
             old_sources=change.sources,
         )
         units = self.planner.of_change(change)
+        self.core.vifs.ties.forget()
         self.state.undo(change)
         self.planner.replan(units)
         self.store.commit(back, self.ids.changes())

@@ -80,6 +80,11 @@ class Ties:
                 here.append(ifindex)
         self._begun |= {ifindex: self._create(ifindex) for ifindex in here}
 
+    @property
+    def begun(self) -> list[int]:
+        """The netdevices that were begun with, and are no vifs yet, by ifindex."""
+        return list(self._begun)
+
     def offloads(self, device: str) -> bool:
         """Whether a netdevice has transmit checksum offload. Raises DeviceError."""
         known = self._offloads.pop(device, None)
