@@ -221,6 +221,7 @@ def test_a_port_that_cannot_be_written_leaves_its_netdevice(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     instance = find_instance(lab.instance("h1"))
+    mine = port(720)
 
     def fail(*_: object) -> None:
         raise Refused("somebody else writes")
@@ -228,14 +229,16 @@ def test_a_port_that_cannot_be_written_leaves_its_netdevice(
     async def story() -> None:
         agent = Agent(instance, Config())
         await agent.start()
+        await agent._run(make_tap, mine.device)
         try:
             await agent.put([BIG], "api")
             with monkeypatch.context() as patch:
                 patch.setattr(agent.tables.applier, "apply", fail)
                 with pytest.raises(Rejected, match="somebody else writes"):
-                    await agent.put([PORTS[0]], "api")
+                    await agent.put([mine], "api")
             assert agent.tables.core.vifs.ties.begun == []
         finally:
+            await agent._run(delete, mine.device)
             await agent.stop()
 
     with netns.enter(lab.netns("h1")):
