@@ -240,8 +240,11 @@ class Agent:
                     await self._run(lambda: self.tables.manage(again=True))
                 await self._learnt(seconds)
                 await self._mended()
-            except Exception:
-                log.exception("the tables were not looked after, in %g s they are", _RETRY)
+            except Exception as error:
+                # the kernel's no is the whole story; anything else wants its traceback
+                trace = not isinstance(error, VrouterError)
+                later = "the tables were not looked after, in %g s they are: %s"
+                log.warning(later, _RETRY, error, exc_info=trace)
                 await asyncio.sleep(_RETRY)
 
     async def _mended(self) -> None:
