@@ -5,7 +5,7 @@ CLANG      ?= clang-19
 LLVM_STRIP ?= llvm-strip-19
 MULTIARCH  ?= $(shell uname -m)-linux-gnu
 # run by `make test`: TESTS=tests/unit PYTEST_ARGS="-x -k name" narrow it
-TESTS       = $(wildcard tests/unit tests/datapath tests/system tests/interop)
+TESTS       = $(wildcard tests/interop tests/system tests/datapath tests/unit)
 PYTEST_ARGS =
 # tests that run beside each other; PYTEST_ARGS=-n0 for none (--pdb)
 WORKERS     = 4
@@ -26,6 +26,8 @@ BPF_FLAGS := -g -O2 -Wall -Wextra -Wno-unused-parameter -Werror -target bpf -mcp
 	-Ibpf -Ibpf/vendor -I/usr/include/$(MULTIARCH)
 
 export CLANG LLVM_STRIP
+# the tests start hundreds of commands: none of them compiles all of src/ anew
+unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test soak coverage bench bpf install lint clean distclean setup root deb image
@@ -79,14 +81,9 @@ demo: root bpf
 lint: setup
 	@$(OWN) $(LINT)
 
-# lint runs beside the tests, but not beside those that are marked `alone` (tests/exclusive.py)
 test: root bpf
 	@$(SETUP) test_packages
-	@$(OWN) mkdir -p build; \
-		flock --shared build/tests.lock sh -c "$(LINT)" >build/lint.log 2>&1 & lint=$$!; \
-		$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not soak" $(TESTS) $(PYTEST_ARGS); tests=$$?; \
-		wait $$lint && echo "lint: passed" || { cat build/lint.log; echo "lint: FAILED (above)"; tests=1; }; \
-		exit $$tests
+	@$(OWN) tests/run.sh $(WORKERS) "$(LINT)" $(TESTS) $(PYTEST_ARGS)
 
 soak: root bpf
 	@$(SETUP) test_packages

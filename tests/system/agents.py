@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 from vrouter.agent import audit
 from vrouter.agent.apply import Applier
@@ -60,36 +56,6 @@ def kill(lab: Lab, host: str, number: int = signal.SIGKILL) -> None:
 def start(lab: Lab, host: Host) -> None:
     """Start it again, with the same store."""
     agents.start(lab, host)
-
-
-@dataclass
-class Pings:
-    """How many were sent and answered, once the block is over."""
-
-    sent: int = 0
-    answered: int = 0
-
-
-@contextlib.contextmanager
-def pinging(lab: Lab, source: str, address: str, interval: float = 0.002) -> Iterator[Pings]:
-    """Numbered packets, and their answers, all the time while the block runs."""
-    result = Pings()
-    command = ["ping", "-q", "-i", str(interval), "-W", "2", address]
-    process = subprocess.Popen(
-        ["nsenter", f"--net={netns.path(lab.netns(source))}", *command],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    time.sleep(0.3)
-    try:
-        yield result
-        time.sleep(0.3)
-    finally:
-        process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=20)
-    found = _COUNTS.search(said)
-    assert found is not None, said
-    result.sent, result.answered = map(int, found.groups())
 
 
 def resolved(lab: Lab, host: str, patience: float = 20.0) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.system import agents as helper
 from tests.system.helpers import unique
+from tests.system.pings import pinging
 from tests.system.test_stages import MAC, STATS, links, run, vifs
 from vrouter.agent.plan.entries import PlannedMac
 from vrouter.agent.plan.numbers import NH_L2_RECEIVE
@@ -90,8 +91,8 @@ def two_hosts(request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 
 def test_stage_two_to_three_loses_no_packet(one_host: Lab) -> None:
-    with helper.pinging(one_host, "h1", "172.30.0.2") as out:
-        with helper.pinging(one_host, "gw", "172.30.0.1") as back:
+    with pinging(one_host.netns("h1"), "172.30.0.2") as out:
+        with pinging(one_host.netns("gw"), "172.30.0.1") as back:
             lab = build.up(topology.plan("one-host", one_host.id, stage=3), lambda line: None)
     assert out.sent == out.answered and out.sent > 100
     assert back.sent == back.answered and back.sent > 100

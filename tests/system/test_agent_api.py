@@ -15,6 +15,7 @@ import pytest
 from tests.system import agents as helper
 from tests.system.containers import Podman
 from tests.system.helpers import unique
+from tests.system.pings import pinging
 from vrouter.api import client
 from vrouter.dpcore.instance import Instance
 from vrouter.host import netns, ports
@@ -120,7 +121,7 @@ addresses = ["10.1.1.66"]
                  "--mac=02:00:0a:01:01:42", "--tap_name=tapfile"]  # fmt: skip
         assert node.call(lab, "h1", added).returncode == 0
         assert api(lab, "h1", "GET", f"/port/{name}")["active"]
-        with helper.pinging(lab, "vm1", "10.1.1.66") as pings:
+        with pinging(lab.netns("vm1"), "10.1.1.66") as pings:
             for _ in range(5):
                 done = node.call(lab, "h1", ["vrouter", "apply", str(file)])
                 assert "nothing changed" in done.stdout

@@ -16,6 +16,7 @@ import pytest
 
 from tests.system import agents as helper
 from tests.system.helpers import unique, wait_until
+from tests.system.pings import pinging
 from vrouter.agent.config import Sandesh
 from vrouter.agent.door import kept_open
 from vrouter.api import client
@@ -131,7 +132,7 @@ def test_what_others_write_stays_until_everything_is_compared(host: Host) -> Non
 
 
 def test_after_a_reset_the_agent_writes_everything_again(host: Host) -> None:
-    with helper.pinging(host.lab, "h1", "172.30.0.2") as out:
+    with pinging(host.lab.netns("h1"), "172.30.0.2") as out:
         with Client(host.folder) as door:
             door.request("vrouter_ops", RESET)
         wait_until(lambda: host.vifs() == OURS)
@@ -154,11 +155,11 @@ def test_a_busy_door_does_not_hold_up_the_agent(host: Host) -> None:
                 else:
                     door.request("vr_mpls_req", ADD, mr_label=FOREIGN_LABEL, mr_nhid=1)
 
-    def middle(name: str, count: int) -> float:
-        took = []
-        for number in range(count):
+    def middle(name: str, count: int, dumps: int = 0) -> float:
+        took: list[float] = []
+        while len(took) < count or len(asked) < dumps:
             start = time.monotonic()
-            host.put(f"{name}{number}")
+            host.put(f"{name}{len(took)}")
             took.append(time.monotonic() - start)
         return sorted(took)[len(took) // 2]
 
@@ -167,12 +168,11 @@ def test_a_busy_door_does_not_hold_up_the_agent(host: Host) -> None:
     for one in threads:
         one.start()
     try:
-        busy = middle("busy", 40)
+        busy = middle("busy", 40, dumps=10)
     finally:
         stop.set()
         for one in threads:
             one.join()
-    assert len(asked) > 10
     # a door that shared its interpreter, or kept the writers' lock, would hold up all of them
     assert busy < 0.3 + 10 * quiet, (busy, quiet)
 

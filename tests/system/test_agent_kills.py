@@ -14,6 +14,7 @@ import pytest
 from tests.system import agents as helper
 from tests.system.helpers import unique, wait_until
 from tests.system.many_vms import Crowd, State, Vm
+from tests.system.pings import pinging
 from tests.system.traffic import Traffic
 from vrouter.api import client
 from vrouter.dpcore.instance import Instance
@@ -180,8 +181,8 @@ def storm(lab: Lab, kills: int) -> None:
     guests = Guests(lab)
     with (
         Traffic(lab, "vm1", "vm3") as traffic,
-        helper.pinging(lab, "vm1", "10.1.1.2") as local,
-        helper.pinging(lab, "h2", "172.30.0.1") as host_own,
+        pinging(lab.netns("vm1"), "10.1.1.2") as local,
+        pinging(lab.netns("h2"), "172.30.0.1") as host_own,
         guests,
     ):
         for number in range(kills):
