@@ -16,12 +16,12 @@ static __always_inline int vr_bypass(struct __sk_buff *skb, struct vr_packet *pk
 {
 	__u32 ifindex = skb->ifindex;
 	__u32 *to = bpf_map_lookup_elem(&vif_bypass, &ifindex);
+	int lost;
 
 	if (!to)
 		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
-	if (vr_too_big(skb, *to))
-		return vr_drop(skb, pkt, VR_DROP_TOO_BIG);
-	return bpf_redirect(*to, 0);
+	lost = vr_unsendable(skb, *to);
+	return lost ? vr_drop(skb, pkt, lost) : bpf_redirect(*to, 0);
 }
 
 #endif /* VR_BYPASS_H */

@@ -68,28 +68,33 @@ static __always_inline int vr_is_host_type(__u8 type)
 	return type == VIF_TYPE_HOST || type == VIF_TYPE_GATEWAY;
 }
 
+#define VR_ENODEV	19
+
 /*
- * The kernel would drop a packet longer than the MTU after our verdict, with
- * no counter of ours; so it is asked before. Packets that every IPv4 link must
- * take whole (RFC 791: 68 bytes) are not worth the question. One VLAN tag is no
- * part of what the MTU limits (IEEE 802.3, 3.2.7): one beside the frame is in no
- * length anyway, and in the frame the kernel lets four bytes more pass.
+ * Why the kernel would drop a packet after our verdict, with no counter of ours;
+ * so it is asked before: the netdevice is gone, or the packet is longer than its
+ * MTU. One VLAN tag is no part of what the MTU limits (IEEE 802.3, 3.2.7): one
+ * beside the frame is in no length anyway, and in the frame the kernel lets four
+ * bytes more pass. 0: nothing is known against it.
  */
-static __always_inline int vr_too_big(struct __sk_buff *skb, __u32 ifindex)
+static __always_inline int vr_unsendable(struct __sk_buff *skb, __u32 ifindex)
 {
 	struct ethhdr *eth;
 	__u32 mtu = 0;
+	long ret;
 
-	if (skb->len <= 68 + ETH_HLEN ||
-	    bpf_check_mtu(skb, ifindex, &mtu, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0) <= 0)
+	ret = bpf_check_mtu(skb, ifindex, &mtu, 0, skb->gso_size ? BPF_MTU_CHK_SEGS : 0);
+	if (ret == -VR_ENODEV)
+		return VR_DROP_INTERFACE_DROP;
+	if (ret <= 0)
 		return 0;
 	if (skb->gso_size || vr_has_noted_tag(skb))
-		return 1;
+		return VR_DROP_TOO_BIG;
 	eth = vr_bytes(skb, 0, ETH_HLEN);
 	if (!eth || !vr_is_vlan(eth->h_proto))
-		return 1;
+		return VR_DROP_TOO_BIG;
 	mtu = 0;
-	return bpf_check_mtu(skb, ifindex, &mtu, -4, 0) > 0;
+	return bpf_check_mtu(skb, ifindex, &mtu, -4, 0) > 0 ? VR_DROP_TOO_BIG : 0;
 }
 
 #define VR_MAX_TAGS	8
@@ -191,6 +196,7 @@ static __always_inline void vr_mirror_parent(struct __sk_buff *skb, struct vr_pa
 __noinline int vr_output(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx)
 {
 	struct vr_vif *out;
+	int lost = 0;
 
 	if (!pkt)
 		return TC_ACT_SHOT;
@@ -199,8 +205,10 @@ __noinline int vr_output(struct __sk_buff *skb, struct vr_packet *pkt, __u32 idx
 		return vr_drop(skb, pkt, VR_DROP_INVALID_IF);
 	if (vr_is_host_type(out->type) && vr_to_host(skb, pkt, out))
 		return vr_drop(skb, pkt, VR_DROP_INVALID_PACKET);
-	if (!(pkt->flags & VP_FITS) && vr_too_big(skb, out->ifindex))
-		return vr_drop(skb, pkt, VR_DROP_TOO_BIG);
+	if (!(pkt->flags & VP_FITS))
+		lost = vr_unsendable(skb, out->ifindex);
+	if (lost)
+		return vr_drop(skb, pkt, lost);
 	if (vr_wants_mirror(pkt, out))
 		vr_mirror(skb, pkt, out->mirror);
 	if (vr_is_tagging(out) && vr_to_vlan(skb, pkt, out))
@@ -249,6 +257,7 @@ __noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 	struct vr_vif *out;
 	__u32 len;
 	long ret;
+	int lost;
 
 	if (!pkt)
 		return 0;
@@ -257,9 +266,11 @@ __noinline int vr_output_copy(struct __sk_buff *skb, struct vr_packet *pkt, __u3
 		vr_drop_copy(skb, pkt, VR_DROP_INVALID_IF);
 		return 0;
 	}
-	if (vr_too_big(skb, out->ifindex)) {
-		vr_drop_copy(skb, pkt, pkt->flags & VP_MUST_NOT_CUT ? VR_DROP_MCAST_DF_BIT
-								     : VR_DROP_TOO_BIG);
+	lost = vr_unsendable(skb, out->ifindex);
+	if (lost == VR_DROP_TOO_BIG && pkt->flags & VP_MUST_NOT_CUT)
+		lost = VR_DROP_MCAST_DF_BIT;
+	if (lost) {
+		vr_drop_copy(skb, pkt, lost);
 		return 0;
 	}
 	if (vr_is_tagging(out) && vr_copy_to_vlan(skb, pkt, out)) {

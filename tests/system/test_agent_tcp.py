@@ -26,6 +26,9 @@ from tests.system import agents as helper
 from tests.system.helpers import unique, wait_until
 from tests.system.service_clients import Wire
 from vrouter.agent.facts import service_vrf
+from vrouter.dpcore.core import DpCore
+from vrouter.dpcore.instance import find_instance
+from vrouter.dpcore.names import DropReason
 from vrouter.host import netns
 from vrouter.host.netlink import Netlink
 from vrouter.lab import agents, build, node, topology
@@ -373,6 +376,12 @@ def test_many_dns_questions_at_once(lab: Lab) -> None:
     assert not wrong and seconds < 3
 
 
+def nobody_there(lab: Lab) -> int:
+    """How many packets were for a vif whose netdevice is gone."""
+    with DpCore.open(find_instance(lab.instance("h1"))) as core:
+        return core.stats.drops()[DropReason.INTERFACE_DROP]
+
+
 def test_the_agent_is_killed_and_the_next_one_serves(lab: Lab) -> None:
     def connected() -> socket.socket:
         return socket.create_connection((METADATA, 80), 5)
@@ -383,6 +392,9 @@ def test_the_agent_is_killed_and_the_next_one_serves(lab: Lab) -> None:
         one.settimeout(5)
         with contextlib.suppress(ConnectionResetError):
             assert one.recv(1) == b"", "it hears that its connection is over"
+    before = nobody_there(lab)
+    call(lab, "vm2", f"curl -s -m 2 http://{METADATA}/ || true")
+    assert nobody_there(lab) >= before + 2, "a SYN, and its repetition"
     with netns.enter(lab.netns("h1")), Netlink() as links:
         # as one whose namespace an unfinished connection has kept
         links.add_veth("vrsvc99", "left", peer_netns=str(netns.path(lab.netns("vm2"))))

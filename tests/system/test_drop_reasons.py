@@ -57,3 +57,23 @@ def test_a_device_that_refuses_a_copy(host: Host) -> None:
     }
     assert host.core.vifs.stats(lost.vif).tx_packets == 0
     assert host.core.vifs.stats(third.vif).tx_packets == 1
+
+
+def test_a_device_that_is_gone(host: Host) -> None:
+    """What is known to lead there, short or long, and what is for all: each loss is counted."""
+    guests = [host.guest(VRF, number) for number in (1, 2, 3)]
+    host.flood(VRF, guests, [])
+    run_in(host.netns, "ip link del tap1-2")
+    sender, gone, third = guests
+    with Tap(sender.netns) as out, Tap(third.netns) as there:
+        for length in (1, 1000):
+            body = udp(sender.ip, gone.ip, 1, 2, bytes(length))
+            out.send(ethernet(gone.mac, sender.mac, ETH_IPV4, body))
+        out.send(ethernet(BROADCAST, sender.mac, ETH_LOCAL, b"to everybody"))
+        wait_until(lambda: any(b"to everybody" in frame for _, frame in there.read()))
+    drops = host.core.vifs.drops(sender.vif)
+    assert {DropReason(one): count for one, count in drops.items() if count} == {
+        DropReason.INTERFACE_DROP: 3,
+        DropReason.CLONED_ORIGINAL: 1,
+    }
+    assert host.core.vifs.stats(gone.vif).tx_packets == 0
