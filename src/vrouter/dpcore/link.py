@@ -135,6 +135,17 @@ def detach(pin: Path) -> bool:
     return True
 
 
+def take(pin: Path) -> Link | None:
+    """The link, attached still, and its pin removed: it ends with this process at the latest.
+    None if there was none."""
+    try:
+        link = open_link(pin)
+    except NoSuchEntry:
+        return None
+    pin.unlink(missing_ok=True)
+    return link
+
+
 def links(folder: Path) -> Iterator[Link]:
     """All links pinned in `folder`, by name."""
     try:

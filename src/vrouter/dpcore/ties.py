@@ -39,6 +39,7 @@ class Ties:
         self._begun: dict[int, Future[int]] = {}  # links that are not pinned, by ifindex
         self._offloads: dict[str, bool] = {}  # of netdevices that were begun with, by name
         self._rest: list[Callable[[], object]] | None = None  # what `together` does at its end
+        self._leaving: list[Future[None]] = []  # netdevices that the last `together` detached
 
     def pin(self, idx: int) -> Path:
         """Where the link of a vif is pinned."""
@@ -46,11 +47,13 @@ class Ties:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Within the block Virtual vifs are attached and detached beside the rest, by its end.
-        None of them may have the idx or the netdevice of another.
+        """Within the block Virtual vifs are attached and detached beside the rest. None of them may
+        have the idx or the netdevice of another.
 
-        Raises there what the first that failed has raised.
+        At its end all that come are attached; raises there what the first that failed has raised.
+        Those that leave are let go soon: by the next block, at the latest as this process ends.
         """
+        self._let_go()
         rest: list[Callable[[], object]] = []
         self._rest = rest
         failed: list[Exception] = []
@@ -100,6 +103,7 @@ class Ties:
     def close(self) -> None:
         """Ends what `together` and `begin` need."""
         self.forget()
+        self._let_go()
         if self._pool is not None:
             self._pool.shutdown()
 
@@ -117,8 +121,16 @@ class Ties:
         """Takes dp-core off the vif's netdevice."""
         if self._rest is None or vif.type != VifType.VIRTUAL:
             link.detach(self.pin(vif.idx))
-        else:
-            self._rest.append(self._aside(link.detach, self.pin(vif.idx)).result)
+            return
+        taken = link.take(self.pin(vif.idx))
+        if taken is not None:
+            self._leaving.append(self._aside(_let_go, taken))
+
+    def _let_go(self) -> None:
+        """Waits for what is left: who asks fast is answered no faster than the kernel works."""
+        for one in self._leaving:
+            one.result()
+        self._leaving.clear()
 
     def _create(self, ifindex: int) -> Future[int]:
         return self._aside(_create, self._open_entry(), ifindex)
@@ -155,3 +167,9 @@ def _create(entry: int, ifindex: int) -> int:
         return link.create(entry, ifindex)
     finally:
         os.close(entry)
+
+
+def _let_go(taken: link.Link) -> None:
+    # what cannot be detached ends as it is closed
+    with taken, suppress(VrouterError):
+        taken.detach()
