@@ -32,7 +32,7 @@ PARTS = ("src", "bpf", "tests", "bench", "docs", "pyproject.toml", "Makefile", "
 # those that measure, or compile dp-cores of their own, reach nothing more
 TESTS = (
     *("tests/datapath", "tests/system", "tests/interop", "-m", "not soak and not alone"),
-    *("-n", "2", "--dist", "worksteal"),
+    *("-n", "2", "--dist", "loadfile"),
 )
 ALONE = ("tests/system/test_copies.py", "tests/system/test_gso.py", "-m", "not soak")
 
