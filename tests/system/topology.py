@@ -166,6 +166,7 @@ class Host:
 def _forget(instance: Instance) -> None:
     unload(instance)
     # vhost0's way back: it goes with its namespace
+    vhost.forget(instance)
     shutil.rmtree(instance.run_dir, ignore_errors=True)
 
 
