@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -54,6 +55,33 @@ def test_those_alone_come_last(tmp_path: Path) -> None:
     text = "@pytest.mark.alone\ndef test_one(): pass\ndef test_two(): pass\n"
     code, told = run(tmp_path, text, "-v")
     assert code == 0 and told.index("test_two") < told.index("test_one")
+
+
+@pytest.mark.parametrize(
+    ("together", "alone", "lint", "code", "told"),
+    [
+        (0, 0, "true", 0, []),
+        (1, 0, "true", 1, ["tests that run beside each other: FAILED"]),
+        (0, 2, "true", 1, ["tests that run alone: FAILED"]),
+        (0, 0, "echo badly spelt; false", 1, ["badly spelt", "lint: FAILED"]),
+        (0, 5, "true", 0, []),  # 5: no such tests
+        (5, 0, "true", 0, []),
+        (5, 5, "true", 5, []),
+    ],
+)
+def test_all_that_was_run_has_passed(
+    tmp_path: Path, together: int, alone: int, lint: str, code: int, told: list[str]
+) -> None:
+    fake = tmp_path / ".venv/bin/pytest"
+    fake.parent.mkdir(parents=True)
+    fake.write_text(f'#!/bin/sh\n[ "$1" = -n ] && exit {together}\nexit {alone}\n')
+    fake.chmod(0o755)
+    (tmp_path / "tests").mkdir()
+    script = shutil.copy(ROOT / "tests/run.sh", tmp_path / "tests")
+    done = subprocess.run([script, "4", lint, "tests"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done
+    assert [line for line in told if line not in done.stdout] == []
+    assert ("FAILED" in done.stdout) == bool(told)
 
 
 def test_who_is_alone_waits_and_keeps_others_out(tmp_path: Path) -> None:
