@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.unit import sandesh_by_hand as by_hand
 
 from vrouter.sandesh import frames
-from vrouter.sandesh.codec import Malformed, decode, encode
+from vrouter.sandesh.codec import Malformed, Template, decode, encode
 from vrouter.sandesh.schema import INTEGERS, SIZES, Field, Schema, schemas
 
 NAMES = sorted(schemas())
@@ -54,6 +54,45 @@ def test_round_trip(name: str, data: st.DataObject) -> None:
     assert first.name == name
     assert first.fields == {**schema.defaults, **values}
     assert encode(name, first.fields) == encode(name, values)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_a_template_packs_as_all_are_packed(name: str, data: st.DataObject) -> None:
+    schema = schemas()[name]
+    values = {**schema.defaults, **data.draw(_messages(schema))}
+    free = [one.name for one in schema.fields if data.draw(st.booleans())]
+    template = Template(name, [*values.values()], free)
+    for one in schema.fields:
+        if one.name in free and one.type not in ("string", "list"):
+            values[one.name] = data.draw(_values_of(one))
+    row = [values[one] for one in free]
+    packed = template.pack(
+        tuple(encoded(schema, one, value) for one, value in zip(free, row, strict=True))
+    )
+    assert packed == encode(name, values)
+
+
+def encoded(schema: Schema, name: str, value: Any) -> Any:
+    """Lists and strings as bytes, as a template takes them."""
+    (field,) = [one for one in schema.fields if one.name == name]
+    if field.type == "string":
+        return value.encode()
+    if field.type == "list" and field.element != "byte":
+        letter = INTEGERS[field.element or ""][1]
+        return struct.pack(f">{len(value)}{letter}", *value)
+    return value
+
+
+def test_a_template_takes_integers_of_either_sign() -> None:
+    blank = [*schemas()["vr_route_req"].defaults.values()]
+    template = Template("vr_route_req", blank, ["rtr_label_flags", "rtr_nh_id"])
+    assert template.pack((0xFFFF, 7)) == template.pack((-1, 7))
+    with pytest.raises(Malformed, match="rtr_nh_id cannot be"):
+        template.pack((1, 1 << 32))
+    with pytest.raises(Malformed, match="order of vr_route_req"):
+        Template("vr_route_req", blank, ["rtr_nh_id", "rtr_label_flags"])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,6 +18,7 @@ class Table:
         self.numbers = list(numbers)
         self.read = 0
         self.gone: set[int] = set()
+        self.encoded: list[int] = []
 
     def rows(self) -> list[int]:
         self.read += 1
@@ -25,13 +26,16 @@ class Table:
 
     def dump(self, marker: int | None = None, version: int | None = None) -> Dump:
         def encode(one: int) -> bytes | None:
+            self.encoded.append(one)
             return None if one in self.gone else one.to_bytes(4)
 
         return Dump("table", self.rows, lambda one: one, marker, encode, version)
 
 
-def walk(kept: Kept, table: Table, client: int = 1, version: int | None = None) -> list[int]:
-    """All objects of a dump, 12 bytes a page."""
+def walk(
+    kept: Kept, table: Table, client: int = 1, version: int | None = None, idle: bool = False
+) -> list[int]:
+    """All objects of a dump, 12 bytes a page; idle: pages are made ahead."""
     found: list[int] = []
     marker = None
     while True:
@@ -42,6 +46,8 @@ def walk(kept: Kept, table: Table, client: int = 1, version: int | None = None) 
         if not page.code & MORE:
             return found
         marker = found[-1]
+        if idle:
+            kept.ahead()
 
 
 def test_all_of_it_once() -> None:
@@ -71,6 +77,37 @@ def test_rows_are_shared_as_long_as_nothing_was_written() -> None:
     kept.page(table.dump(version=2), 9, 12)
     assert table.read == 2
     assert walk(kept, table, client=1, version=2) == table.numbers
+
+
+def test_pages_are_made_before_they_are_asked_for() -> None:
+    table, kept = Table(range(8)), Kept()
+    assert walk(kept, table, version=1, idle=True) == table.numbers
+    # the fourth of a page is looked at, and does not fit
+    assert table.encoded == [0, 1, 2, 3, 3, 4, 5, 6, 6, 7]
+    table.encoded.clear()
+    kept.page(table.dump(version=1), 1, 12)
+    kept.ahead()
+    made = len(table.encoded)
+    assert kept.page(table.dump(2, version=1), 1, 12).objects == b"\0\0\0\3\0\0\0\4\0\0\0\5"
+    assert len(table.encoded) == made, "it was there"
+
+
+@pytest.mark.parametrize(("marker", "size"), [(4, 12), (2, 8), (0, 12)])
+def test_a_page_that_was_made_for_nothing(marker: int, size: int) -> None:
+    """Who goes on elsewhere, or by pages of another size, gets what it asks for."""
+    table, kept = Table(range(8)), Kept()
+    kept.page(table.dump(version=1), 1, 12)
+    kept.ahead()
+    page = kept.page(table.dump(marker, version=1), 1, size)
+    assert page.objects[:4] == (marker + 1).to_bytes(4) and page.code & ~MORE == size // 4
+
+
+def test_what_changes_by_itself_is_read_when_it_is_asked_for() -> None:
+    """Counters: objects of tables that nobody notes changes of."""
+    table, kept = Table(range(8)), Kept()
+    kept.page(table.dump(), 1, 12)
+    kept.ahead()
+    assert table.encoded == [0, 1, 2, 3]
 
 
 def test_what_is_kept_has_limits() -> None:

@@ -45,6 +45,10 @@ class Answering:
         """Forgets dumps that nobody goes on with."""
         self._kept.expire()
 
+    def ahead(self) -> None:
+        """What is likely to be asked for next, while there is nothing else to do."""
+        self._kept.ahead()
+
     def answer(self, data: bytes, client: Hashable) -> bytes:
         """The answer to a whole frame, whatever is in it."""
         try:

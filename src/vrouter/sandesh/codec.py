@@ -20,7 +20,7 @@ from typing import Any, Final
 from .schema import INTEGERS, LIST, SIZES, STOP, STRING, Field, Schema, schemas
 from .skip import Malformed, skip
 
-__all__ = ["Malformed", "Message", "decode", "encode", "pack"]
+__all__ = ["Malformed", "Message", "Template", "decode", "encode"]
 
 _LENGTH: Final = struct.Struct(">I")
 _HEAD: Final = struct.Struct(">Bh")
@@ -70,7 +70,7 @@ class _Layout:
 
     def __init__(self, schema: Schema, lengths: Sequence[int]) -> None:
         name = schema.name.encode()
-        codes = [f">{4 + len(name)}s"]
+        codes: list[str] = []
         constants = [_LENGTH.pack(len(name)) + name]
         left = iter(lengths)
         for number, field in enumerate(schema.fields):
@@ -85,19 +85,68 @@ class _Layout:
             else:
                 code = INTEGERS[field.type][1]
             if number:
-                codes.append(f"{len(head)}s")
                 constants.append(head)
             else:  # the first constant is that of the message's name too
                 constants[0] += head
-                codes = [f">{len(constants[0])}s"]
             codes.append(code)
-        codes.append("1s")
         constants.append(b"\0")
-        self.struct = struct.Struct("".join(codes))
+        self.struct = _joined(constants, codes)
+        self.codes = tuple(codes)
         self.size = self.struct.size
         self.constants = tuple(constants)
         self.blank: list[Any] = list(chain.from_iterable((one, 0) for one in constants[:-1]))
         self.blank.append(b"\0")
+
+
+def _joined(constants: Sequence[bytes], codes: Sequence[str]) -> struct.Struct:
+    """Of a constant and a value in turn, and a last constant."""
+    pairs = zip(constants, (*codes, ""), strict=True)
+    return struct.Struct(">" + "".join(f"{len(constant)}s{code}" for constant, code in pairs))
+
+
+class Template:
+    """Packs messages that have all but a few values in common: much faster than `encode`.
+
+    values: of all fields in the order of the IDL. free: those that differ, in that order; lists
+    and strings among them are given as bytes, as many as they have in `values`.
+    """
+
+    def __init__(self, name: str, values: Sequence[Any], free: Sequence[str]) -> None:
+        codec = self._codec = _CODECS[name]
+        self._values = list(values)
+        self._places = [codec.names.index(one) for one in free]
+        if self._places != sorted(self._places):
+            raise Malformed(f"{', '.join(free)}: not in the order of {name}")
+        raw = list(values)
+        lengths = []
+        for number, field in codec.variable:
+            raw[number], length = _packed(field, raw[number])
+            lengths.append(length)
+        layout = codec.layout(tuple(lengths))
+        constants = [b""]
+        codes = []
+        for number, code in enumerate(layout.codes):
+            constants[-1] += layout.constants[number]
+            if number in self._places:
+                codes.append(code)
+                constants.append(b"")
+            else:
+                constants[-1] += struct.pack(">" + code, raw[number])
+        constants[-1] += layout.constants[-1]
+        self._pack = _joined(constants, codes).pack
+        self._items: list[Any] = list(chain.from_iterable((one, 0) for one in constants))[:-1]
+
+    def pack(self, values: tuple[Any, ...]) -> bytes:
+        """The message with these values of the free fields. Raises Malformed."""
+        items = self._items.copy()
+        items[1::2] = values
+        try:
+            return self._pack(*items)
+        except struct.error:
+            whole = self._values.copy()
+            for place, value in zip(self._places, values, strict=True):
+                whole[place] = value
+            return self._codec.pack(whole)
 
 
 class _Codec:
@@ -117,7 +166,8 @@ class _Codec:
         ]
         self.layouts: dict[tuple[int, ...], _Layout] = {}
         self.last: _Layout | None = None
-        self.raw = {number for number, field in self.variable if field.element == "byte"}
+        # lists of bytes are values as they are
+        self.cooked = [one for one in self.variable if one[1].element != "byte"]
 
     def layout(self, lengths: tuple[int, ...]) -> _Layout:
         found = self.layouts.get(lengths)
@@ -159,14 +209,14 @@ class _Codec:
         if layout is not None and start + layout.size <= len(data):
             items = layout.struct.unpack_from(data, start)
             if items[0::2] == layout.constants:
-                return self._message(list(items[1::2])), start + layout.size
+                return self._message(items[1::2]), start + layout.size
         return self._read(data, at)
 
-    def _message(self, values: list[Any]) -> Message:
-        for number, field in self.variable:
-            if number not in self.raw:
-                values[number] = _unpacked(field, values[number])
-        return self.kind.of(dict(zip(self.names, values, strict=True)))
+    def _message(self, values: tuple[Any, ...]) -> Message:
+        fields = dict(zip(self.names, values, strict=True))
+        for number, field in self.cooked:
+            fields[field.name] = _unpacked(field, values[number])
+        return self.kind.of(fields)
 
     def _read(self, data: bytes, at: int) -> tuple[Message, int]:
         """Whatever fields there are, in any order."""
@@ -213,11 +263,6 @@ def encode(name: str, values: Mapping[str, Any]) -> bytes:
     if not codec.known.issuperset(values):
         raise Malformed(f"{name} has no field {min(set(values) - codec.known)!r}")
     return codec.pack([*{**codec.schema.defaults, **values}.values()])
-
-
-def pack(name: str, values: list[Any]) -> bytes:
-    """As `encode`, of the values of all fields in the order of the IDL; the list is used up."""
-    return _CODECS[name].pack(values)
 
 
 def decode(data: bytes) -> Iterator[Message]:

@@ -51,32 +51,56 @@ class Page:
     objects: bytes
 
 
+@dataclass(slots=True)
+class _Rows:
+    """Rows that are kept; used: when, last. ahead: the page of so many bytes from that row on, made
+    before it was asked for, and which row comes after it."""
+
+    used: float
+    rows: Sequence[Any]
+    ahead: tuple[int, int, Page, int] | None = None
+
+
 class Kept:
     """The rows of dumps under way: of each client's, and those that clients may share."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rows: OrderedDict[_Name, tuple[float, Sequence[Any]]] = OrderedDict()
+        self._rows: OrderedDict[_Name, _Rows] = OrderedDict()
         self._clock = clock
+        self._next: tuple[_Rows, Dump, int, int] | None = None  # what `ahead` makes
 
     def page(self, dump: Dump, client: Hashable, size: int) -> Page:
         """The next page of this client's dump, of at most `size` bytes (but one object)."""
         own: _Name = (client, dump.scope, None)
         shared: _Name = (None, dump.scope, dump.version)
-        rows = self._find(own) if dump.marker is not None else None
-        if rows is None and dump.version is not None:
-            rows = self._find(shared)
-        if rows is None:
-            rows = dump.rows()
+        known = self._rows.get(own) if dump.marker is not None else None
+        if known is None and dump.version is not None:
+            known = self._rows.get(shared)
+        rows = dump.rows() if known is None else known.rows
         start = 0 if dump.marker is None else bisect_right(rows, dump.marker, key=dump.key)
-        page, end = _fill(dump, rows, start, size)
+        if known is not None and known.ahead is not None and known.ahead[:2] == (start, size):
+            page, end = known.ahead[2:]
+        else:
+            page, end = _fill(dump, rows, start, size)
+        self._next = None
         if end < len(rows):
             if dump.version is not None:
                 self._drop(lambda name: name[:2] == shared[:2] and name != shared)
                 self._keep(shared, rows)
-            self._keep(own, rows)
+            kept = self._keep(own, rows)
+            if dump.version is not None:  # else its objects are to be those of when it is asked
+                self._next = kept, dump, end, size
         else:
             self._rows.pop(own, None)
         return page
+
+    def ahead(self) -> None:
+        """Makes the page that the client that was answered last will ask for next, while it is at
+        the one it has."""
+        if self._next is not None:
+            kept, dump, start, size = self._next
+            kept.ahead = (start, size, *_fill(dump, kept.rows, start, size))
+            self._next = None
 
     def forget(self, client: Hashable) -> None:
         """The client is gone."""
@@ -85,25 +109,22 @@ class Kept:
     def expire(self) -> None:
         """What nobody has asked for in a while is read anew when somebody does."""
         limit = self._clock() - _SECONDS
-        old = {name for name, (used, _) in self._rows.items() if used < limit}
+        old = {name for name, kept in self._rows.items() if kept.used < limit}
         self._drop(old.__contains__)
-
-    def _find(self, name: _Name) -> Sequence[Any] | None:
-        found = self._rows.get(name)
-        return None if found is None else found[1]
 
     def _drop(self, which: Callable[[_Name], bool]) -> None:
         for one in [one for one in self._rows if which(one)]:
             del self._rows[one]
 
-    def _keep(self, name: _Name, rows: Sequence[Any]) -> None:
-        self._rows[name] = self._clock(), rows
+    def _keep(self, name: _Name, rows: Sequence[Any]) -> _Rows:
+        kept = self._rows[name] = _Rows(self._clock(), rows)
         self._rows.move_to_end(name)
         while len(self._rows) > 1 and (len(self._rows) > _KEPT or self._count() > _KEPT_ROWS):
             self._rows.popitem(last=False)
+        return kept
 
     def _count(self) -> int:
-        different = {id(rows): len(rows) for _, rows in self._rows.values()}
+        different = {id(kept.rows): len(kept.rows) for kept in self._rows.values()}
         return sum(different.values())
 
 

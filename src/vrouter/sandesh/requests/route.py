@@ -11,7 +11,7 @@ from vrouter.dpcore.inet6 import Inet6Table
 from vrouter.dpcore.names import LABEL_NONE, BridgeFlag, Family, NhType, RouteFlag
 from vrouter.dpcore.records import BridgeEntry, IPNetwork, Route
 from vrouter.sandesh import convert
-from vrouter.sandesh.codec import Message, encode, pack
+from vrouter.sandesh.codec import Message, Template, encode
 from vrouter.sandesh.context import Context, Handlers, Object, response
 from vrouter.sandesh.dumps import Dump
 from vrouter.sandesh.errors import invalid, missing
@@ -20,7 +20,11 @@ from vrouter.sandesh.schema import ADD, DEL, DUMP, GET, RESPONSE, schemas
 NAME = "vr_route_req"
 _LENGTHS: Final = {Family.INET: 4, Family.INET6: 16}
 _LABEL_BITS: Final = 0xFFFFFF
-_ORDER: Final = [field.name for field in schemas()[NAME].fields]
+_OF_A_ROW: Final = (
+    *("rtr_prefix", "rtr_prefix_len", "rtr_label_flags", "rtr_label", "rtr_nh_id"),
+    *("rtr_replace_plen", "rtr_index"),
+)
+_OF_A_STITCHED_ROW: Final = (*_OF_A_ROW[:5], "rtr_mac", *_OF_A_ROW[5:])
 
 
 def add(context: Context, request: Message) -> None:
@@ -152,25 +156,26 @@ def _row_encoder(context: Context, vrf: int, family: Family) -> Any:
     length = _LENGTHS[family]
     unpack = _table(context, family).unpack_row
     mac_of = context.core.changes.mac_of
-    values = {"h_op": RESPONSE, "rtr_vrf_id": vrf, "rtr_family": int(family)}
-    blank = [*{**schemas()[NAME].defaults, **values}.values()]
-    place = {name: number for number, name in enumerate(_ORDER)}
-    prefix, plen, replace = place["rtr_prefix"], place["rtr_prefix_len"], place["rtr_replace_plen"]
-    flags_at, label_at, nh_at = place["rtr_label_flags"], place["rtr_label"], place["rtr_nh_id"]
-    mac_at, index_at = place["rtr_mac"], place["rtr_index"]
+    values = {
+        **schemas()[NAME].defaults,
+        "h_op": RESPONSE,
+        "rtr_vrf_id": vrf,
+        "rtr_family": int(family),
+        "rtr_prefix": bytes(length),
+    }
+    plain = Template(NAME, [*values.values()], _OF_A_ROW).pack
+    values["rtr_mac"] = bytes(convert.MAC)
+    stitched = Template(NAME, [*values.values()], _OF_A_STITCHED_ROW).pack
 
     def made(row: bytes) -> bytes:
         nh, label, bridge, flags = unpack(row)
-        items = blank.copy()
-        items[prefix] = row[:length]
-        items[plen] = items[replace] = row[length]
-        items[flags_at] = flags
-        items[label_at] = -1 if label == LABEL_NONE else label
-        items[nh_at] = nh
-        items[index_at] = bridge or -1
-        if bridge:
-            items[mac_at] = mac_of(bridge) or b""
-        return pack(NAME, items)
+        plen = row[length]
+        if label == LABEL_NONE:
+            label = -1
+        mac = mac_of(bridge) if bridge else None
+        if mac is None:
+            return plain((row[:length], plen, flags, label, nh, plen, bridge or -1))
+        return stitched((row[:length], plen, flags, label, nh, mac, plen, bridge))
 
     return made
 
