@@ -28,10 +28,22 @@ from .watch import PAUSE, Watch
 
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / "build/coverage"
-PARTS = ("src", "bpf", "tests", "bench", "docs", "pyproject.toml", "Makefile", "README.md")
-# those that measure, or compile dp-cores of their own, reach nothing more
+PARTS = (
+    "src",
+    "bpf",
+    "tests",
+    "bench",
+    "docs",
+    "packaging",
+    "pyproject.toml",
+    "Makefile",
+    "README.md",
+)
+# those that measure, compile dp-cores of their own, or make packages, reach nothing more
+_PACKAGES = ("test_package.py", "test_systemd.py", "test_image.py")
 TESTS = (
     *("tests/datapath", "tests/system", "tests/interop", "-m", "not soak and not alone"),
+    *(f"--ignore=tests/system/{name}" for name in _PACKAGES),
     *("-n", "2", "--dist", "loadfile"),
 )
 ALONE = ("tests/system/test_copies.py", "tests/system/test_gso.py", "-m", "not soak")
