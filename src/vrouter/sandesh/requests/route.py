@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final
 
@@ -151,21 +153,27 @@ def dump(context: Context, request: Message) -> Dump:
     )
 
 
-def _row_encoder(context: Context, vrf: int, family: Family) -> Any:
-    """Encodes a row of InetTable.rows or Inet6Table.rows."""
-    length = _LENGTHS[family]
-    unpack = _table(context, family).unpack_row
-    mac_of = context.core.changes.mac_of
+@lru_cache(64)
+def _packs(vrf: int, family: Family) -> tuple[Callable[..., bytes], Callable[..., bytes]]:
+    """What packs the rows of a VRF: routes without a MAC, and with one."""
     values = {
         **schemas()[NAME].defaults,
         "h_op": RESPONSE,
         "rtr_vrf_id": vrf,
         "rtr_family": int(family),
-        "rtr_prefix": bytes(length),
+        "rtr_prefix": bytes(_LENGTHS[family]),
     }
-    plain = Template(NAME, [*values.values()], _OF_A_ROW).pack
+    plain = Template(NAME, [*values.values()], _OF_A_ROW)
     values["rtr_mac"] = bytes(convert.MAC)
-    stitched = Template(NAME, [*values.values()], _OF_A_STITCHED_ROW).pack
+    return plain.pack, Template(NAME, [*values.values()], _OF_A_STITCHED_ROW).pack
+
+
+def _row_encoder(context: Context, vrf: int, family: Family) -> Any:
+    """Encodes a row of InetTable.rows or Inet6Table.rows."""
+    length = _LENGTHS[family]
+    unpack = _table(context, family).unpack_row
+    mac_of = context.core.changes.mac_of
+    plain, stitched = _packs(vrf, family)
 
     def made(row: bytes) -> bytes:
         nh, label, bridge, flags = unpack(row)
