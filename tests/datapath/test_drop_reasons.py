@@ -19,7 +19,7 @@ from vrouter.dpcore.sizes import SMALL
 from vrouter.dpcore.testrun import test_run as run_program
 
 from . import states as s
-from .frames import request
+from .frames import eth, ip, request
 from .rig import Rig, own_netns, rig
 
 LOOPBACK = 1  # its ifindex
@@ -60,6 +60,17 @@ def test_no_memory_for_a_copy(loaded: Rig) -> None:
     full = drops(loaded, DropReason.MCAST_CLONE_FAIL)
     loaded.outcome(s.NO_PROXY, ASK)
     assert drops(loaded, DropReason.MCAST_CLONE_FAIL) == full, "there is room again"
+
+
+@pytest.mark.parametrize("length", [20, 1400])
+def test_a_netdevice_that_is_gone(loaded: Rig, length: int) -> None:
+    frame = eth(s.VM2_MAC, s.VM1_MAC, ip("10.1.1.2"), bytes(length))
+    assert loaded.outcome(s.VM1, frame).out_vif == s.VM2
+    subprocess.run(["ip", "link", "del", f"d{s.VM2}"], check=True)
+    lost = loaded.outcome(s.VM1, frame)
+    assert (lost.out_vif, lost.reason) == (None, DropReason.INTERFACE_DROP)
+    assert loaded.core.stats.drops()[DropReason.INTERFACE_DROP] == 1
+    assert loaded.core.vifs.drops(s.VM1)[DropReason.INTERFACE_DROP] == 1
 
 
 def test_no_dpcore_in_the_switch(instance: Instance) -> None:
