@@ -47,7 +47,7 @@ def agent_pid(lab: Lab, host: str) -> int:
 def kill(lab: Lab, host: str, number: int = signal.SIGKILL) -> None:
     """End a host's agent and wait until it is gone."""
     os.kill(agent_pid(lab, host), number)
-    end = time.monotonic() + 30
+    end = time.monotonic() + 10
     while agents.runs(lab, lab.host(host)):
         assert time.monotonic() < end, "the agent does not go"
         time.sleep(0.01)

@@ -81,7 +81,7 @@ def test_adding(host: DoorHost) -> None:
 
 def test_dumping_while_others_write(host: DoorHost) -> None:
     with host.core() as core:
-        filled = len(core.inet.rows(1)) == ROUTES  # by the test before, unless it ran elsewhere
+        filled = len(core.inet.rows(1)) == ROUTES  # by the test before, if it was run
     if not filled:
         fill(host)
     writer = subprocess.Popen(

@@ -102,6 +102,14 @@ def test_a_page_that_was_made_for_nothing(marker: int, size: int) -> None:
     assert page.objects[:4] == (marker + 1).to_bytes(4) and page.code & ~MORE == size // 4
 
 
+def test_what_cannot_be_made_ahead_fails_when_it_is_asked_for() -> None:
+    table, kept = Table([0, 1, 2, 1 << 32]), Kept()
+    kept.page(table.dump(version=1), 1, 8)
+    kept.ahead()
+    with pytest.raises(OverflowError):
+        kept.page(table.dump(1, version=1), 1, 8)
+
+
 def test_what_changes_by_itself_is_read_when_it_is_asked_for() -> None:
     """Counters: objects of tables that nobody notes changes of."""
     table, kept = Table(range(8)), Kept()

@@ -94,14 +94,18 @@ class _Layout:
         self.codes = tuple(codes)
         self.size = self.struct.size
         self.constants = tuple(constants)
-        self.blank: list[Any] = list(chain.from_iterable((one, 0) for one in constants[:-1]))
-        self.blank.append(b"\0")
+        self.blank = _blank(constants)
 
 
 def _joined(constants: Sequence[bytes], codes: Sequence[str]) -> struct.Struct:
     """Of a constant and a value in turn, and a last constant."""
     pairs = zip(constants, (*codes, ""), strict=True)
     return struct.Struct(">" + "".join(f"{len(constant)}s{code}" for constant, code in pairs))
+
+
+def _blank(constants: Sequence[bytes]) -> list[Any]:
+    """What such a struct packs, with a place for each value: [1::2]."""
+    return list(chain.from_iterable((one, 0) for one in constants))[:-1]
 
 
 class Template:
@@ -113,16 +117,12 @@ class Template:
 
     def __init__(self, name: str, values: Sequence[Any], free: Sequence[str]) -> None:
         codec = self._codec = _CODECS[name]
-        self._values = list(values)
         self._places = [codec.names.index(one) for one in free]
         if self._places != sorted(self._places):
             raise Malformed(f"{', '.join(free)}: not in the order of {name}")
         raw = list(values)
-        lengths = []
-        for number, field in codec.variable:
-            raw[number], length = _packed(field, raw[number])
-            lengths.append(length)
-        layout = codec.layout(tuple(lengths))
+        layout = codec.flatten(raw)
+        self._raw = codec.wrapped(raw)
         constants = [b""]
         codes = []
         for number, code in enumerate(layout.codes):
@@ -131,22 +131,24 @@ class Template:
                 codes.append(code)
                 constants.append(b"")
             else:
-                constants[-1] += struct.pack(">" + code, raw[number])
+                constants[-1] += struct.pack(">" + code, self._raw[number])
         constants[-1] += layout.constants[-1]
         self._pack = _joined(constants, codes).pack
-        self._items: list[Any] = list(chain.from_iterable((one, 0) for one in constants))[:-1]
+        self._items = _blank(constants)
 
-    def pack(self, values: tuple[Any, ...]) -> bytes:
+    def pack(self, values: Sequence[Any]) -> bytes:
         """The message with these values of the free fields. Raises Malformed."""
         items = self._items.copy()
         items[1::2] = values
         try:
             return self._pack(*items)
         except struct.error:
-            whole = self._values.copy()
+            whole = self._raw.copy()
             for place, value in zip(self._places, values, strict=True):
                 whole[place] = value
-            return self._codec.pack(whole)
+            whole = self._codec.wrapped(whole)
+            items[1::2] = [whole[place] for place in self._places]
+            return self._pack(*items)
 
 
 class _Codec:
@@ -179,22 +181,27 @@ class _Codec:
 
     # ---- to bytes -------------------------------------------------------------------
 
-    def pack(self, values: list[Any]) -> bytes:
-        """The message of these values, one for each field."""
+    def flatten(self, values: list[Any]) -> _Layout:
+        """Turns lists and strings among the values of all fields into bytes; their layout."""
         lengths = []
         for number, field in self.variable:
             values[number], length = _packed(field, values[number])
             lengths.append(length)
-        layout = self.layout(tuple(lengths))
+        return self.layout(tuple(lengths))
+
+    def pack(self, values: list[Any]) -> bytes:
+        """The message of these values, one for each field."""
+        layout = self.flatten(values)
         items = layout.blank.copy()
         items[1::2] = values
         try:
             return layout.struct.pack(*items)
         except struct.error:
-            items[1::2] = self._wrapped(values)
+            items[1::2] = self.wrapped(values)
             return layout.struct.pack(*items)
 
-    def _wrapped(self, values: list[Any]) -> list[Any]:
+    def wrapped(self, values: list[Any]) -> list[Any]:
+        """The values of all fields, integers as struct takes them. Raises Malformed."""
         fields = zip(self.schema.fields, values, strict=True)
         return [
             value if field.code in (STRING, LIST) else _wrap(field, INTEGERS[field.type][1], value)

@@ -140,16 +140,12 @@ class Door:
     def _wait(self, timeout: float) -> list[tuple[selectors.SelectorKey, int]]:
         """What happens within `timeout`. Whoever has just got an answer often asks again at
         once: that is waited for awake, which saves what it costs to be woken."""
-        if self._served and timeout:
-            events = self._selector.select(0)
-            if events:
-                return events
-            self._answering.ahead()
         end = time.monotonic() + _AWAKE
         while self._served and time.monotonic() < end:
             events = self._selector.select(0)
             if events or not timeout:
                 return events
+            self._answering.ahead()
         self._served = False
         return self._selector.select(timeout)
 

@@ -9,6 +9,7 @@ in it, whatever others write.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from bisect import bisect_right
 from collections import OrderedDict
@@ -96,11 +97,12 @@ class Kept:
 
     def ahead(self) -> None:
         """Makes the page that the client that was answered last will ask for next, while it is at
-        the one it has."""
+        the one it has. What cannot be made fails when it is asked for."""
         if self._next is not None:
             kept, dump, start, size = self._next
-            kept.ahead = (start, size, *_fill(dump, kept.rows, start, size))
             self._next = None
+            with contextlib.suppress(Exception):
+                kept.ahead = (start, size, *_fill(dump, kept.rows, start, size))
 
     def forget(self, client: Hashable) -> None:
         """The client is gone."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Final
 
@@ -23,10 +23,10 @@ NAME = "vr_route_req"
 _LENGTHS: Final = {Family.INET: 4, Family.INET6: 16}
 _LABEL_BITS: Final = 0xFFFFFF
 _OF_A_ROW: Final = (
-    *("rtr_prefix", "rtr_prefix_len", "rtr_label_flags", "rtr_label", "rtr_nh_id"),
+    *("rtr_vrf_id", "rtr_prefix", "rtr_prefix_len", "rtr_label_flags", "rtr_label", "rtr_nh_id"),
     *("rtr_replace_plen", "rtr_index"),
 )
-_OF_A_STITCHED_ROW: Final = (*_OF_A_ROW[:5], "rtr_mac", *_OF_A_ROW[5:])
+_OF_A_STITCHED_ROW: Final = (*_OF_A_ROW[:6], "rtr_mac", *_OF_A_ROW[6:])
 
 
 def add(context: Context, request: Message) -> None:
@@ -153,13 +153,12 @@ def dump(context: Context, request: Message) -> Dump:
     )
 
 
-@lru_cache(64)
-def _packs(vrf: int, family: Family) -> tuple[Callable[..., bytes], Callable[..., bytes]]:
-    """What packs the rows of a VRF: routes without a MAC, and with one."""
+@cache
+def _packs(family: Family) -> tuple[Callable[..., bytes], Callable[..., bytes]]:
+    """What packs rows: routes without a MAC, and with one."""
     values = {
         **schemas()[NAME].defaults,
         "h_op": RESPONSE,
-        "rtr_vrf_id": vrf,
         "rtr_family": int(family),
         "rtr_prefix": bytes(_LENGTHS[family]),
     }
@@ -173,7 +172,7 @@ def _row_encoder(context: Context, vrf: int, family: Family) -> Any:
     length = _LENGTHS[family]
     unpack = _table(context, family).unpack_row
     mac_of = context.core.changes.mac_of
-    plain, stitched = _packs(vrf, family)
+    plain, stitched = _packs(family)
 
     def made(row: bytes) -> bytes:
         nh, label, bridge, flags = unpack(row)
@@ -182,8 +181,8 @@ def _row_encoder(context: Context, vrf: int, family: Family) -> Any:
             label = -1
         mac = mac_of(bridge) if bridge else None
         if mac is None:
-            return plain((row[:length], plen, flags, label, nh, plen, bridge or -1))
-        return stitched((row[:length], plen, flags, label, nh, mac, plen, bridge))
+            return plain((vrf, row[:length], plen, flags, label, nh, plen, bridge or -1))
+        return stitched((vrf, row[:length], plen, flags, label, nh, mac, plen, bridge))
 
     return made
 
