@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 _TCP_SUMS = ("tcp.checksum", "tcp.checksum_calculated")
+# what TCP carries is nobody's protocol: a client's port may be one that tshark knows
+_PLAIN_TCP = "tcp.port==1-65535,data"
 _CHECKS = ("ip.check_checksum", "udp.check_checksum", "tcp.check_checksum")
 GOOD, UNVERIFIED, NOT_PRESENT = "1", "2", "3"  # tshark's *.checksum.status
 
@@ -36,7 +38,7 @@ def decode(
     command += ["-E", "aggregator=|", "-E", "separator=/t"]
     for check in _CHECKS:
         command += ["-o", f"{check}:TRUE"]
-    for rule in decode_as:
+    for rule in (*decode_as, _PLAIN_TCP):
         command += ["-d", rule]
     for field in [*fields, *_TCP_SUMS]:
         command += ["-e", field]

@@ -43,3 +43,16 @@ def test_the_other_zero_is_wrong_where_the_sum_is_not_zero(tmp_path: Path) -> No
     write_pcap(tmp_path / "one.pcap", [bytes(frame)])
     (row,) = decode(tmp_path / "one.pcap", ["tcp.checksum.status"])
     assert row["tcp.checksum.status"] != [GOOD]
+
+
+@pytest.mark.parametrize("port", [1883, 48898])
+def test_what_tcp_carries_is_not_taken_for_a_protocol(port: int, tmp_path: Path) -> None:
+    """MQTT and ADS/AMS have these ports: a client that gets one speaks neither."""
+    ether = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
+    ports = TCP(sport=port, dport=5201, flags="A")
+    load = Raw(bytes(range(1, 101)))
+    write_pcap(
+        tmp_path / "one.pcap", [bytes(ether / IP(src="10.0.0.1", dst="10.0.0.2") / ports / load)]
+    )
+    (row,) = decode(tmp_path / "one.pcap", ["tcp.len", "frame.protocols"])
+    assert (row["tcp.len"], row["frame.protocols"]) == (["100"], ["eth:ethertype:ip:tcp:data"])
